@@ -1,0 +1,1 @@
+"""The outside world: assistants and protocols. Adapters do not import each other."""

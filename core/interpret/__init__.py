@@ -1,0 +1,1 @@
+"""Pure functions from captured events to typed actions."""

@@ -1,0 +1,1 @@
+"""The append-only log. `FORMAT.md` beside this file is the contract."""
