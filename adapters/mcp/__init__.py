@@ -1,1 +1,1 @@
-"""The MCP server."""
+"""The MCP server. Importing this package imports no SDK; `server` does."""
