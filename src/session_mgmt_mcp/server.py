@@ -1,1 +1,84 @@
-"""MCP server on stdio."""
+"""MCP server on stdio: `python -m session_mgmt_mcp.server`. For a check, `from session_mgmt_mcp.server import mcp`."""
+
+import os
+import sys
+
+
+def _leave_out_the_working_folder() -> None:
+    """`-m` puts the working folder first on the path; a project's own modules there must not shadow anything here."""
+    if __name__ != "__main__" or sys.flags.safe_path or not sys.path:
+        return
+    try:
+        here = os.getcwd()
+    except OSError:
+        here = ""
+    if sys.path[0] in ("", here):
+        del sys.path[0]
+
+
+_leave_out_the_working_folder()
+
+from collections.abc import Callable  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
+
+if TYPE_CHECKING:
+    from session_mgmt_mcp.adapters.mcp.server import SessionMgmtServer
+    from session_mgmt_mcp.adapters.mcp.services import Services
+
+    mcp: SessionMgmtServer
+
+LOG_LEVEL_VARIABLE = "SESSION_MGMT_LOG_LEVEL"
+
+
+def open_services() -> "Services":
+    """The real services, imported when a tool is first called."""
+    from session_mgmt_mcp.tools.app import McpServices
+
+    return McpServices.open()
+
+
+def serve(services_factory: "Callable[[], Services]" = open_services) -> None:
+    """Serve one client on stdin and stdout, then leave the process. Does not return."""
+    from session_mgmt_mcp.adapters.mcp import exit, stdio
+
+    wire = stdio.claim()
+    leaving = exit.Exit()
+    leaving.watch()
+    _log_to_stderr()
+    server = _build(services_factory)
+    leaving.on_leave(server.close)
+    stdio.run(server, wire, leaving)
+
+
+def _build(services_factory: "Callable[[], Services]") -> "SessionMgmtServer":
+    from session_mgmt_mcp.adapters.mcp.sdk import imported_lazily
+
+    with imported_lazily():
+        from session_mgmt_mcp.adapters.mcp.server import build_server
+    return build_server(services_factory)
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    asked = os.environ.get(LOG_LEVEL_VARIABLE, "").strip().upper() or "WARNING"
+    level = logging.getLevelNamesMapping().get(asked)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level or logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    if level is None:
+        names = ", ".join(logging.getLevelNamesMapping())
+        logging.getLogger(__name__).warning("%s=%r is no level; one of %s", LOG_LEVEL_VARIABLE, asked, names)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "mcp":
+        globals()["mcp"] = _build(open_services)
+        return globals()["mcp"]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if __name__ == "__main__":
+    serve()

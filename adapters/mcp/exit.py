@@ -1,0 +1,96 @@
+"""Leaving on time: at the end of input, on a signal and when the parent dies, whatever the threads are doing.
+
+Everything runs from one watching thread, because the main thread may be importing, and a tool may hold a worker thread
+for long. The interpreter's own exit would wait for such threads; `os._exit` does not.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+CLOSE_S_MAX = 1.0  # for closing what the tools opened
+DRAIN_S_MAX = 0.6  # after the end of input, for answers that are under way
+PARENT_POLL_S = 1.0  # where the system cannot tell us of the parent's death
+
+_LEAVE, _INPUT_ENDED = b"l", b"e"
+
+
+class Exit:
+    """Ends the process with code 0 within CLOSE_S_MAX + DRAIN_S_MAX of the reason to leave."""
+
+    def __init__(self) -> None:
+        self._close: Callable[[], None] | None = None
+        self._once = threading.Lock()
+        self._wake_read, self._wake_write = os.pipe()
+        self._parent = os.getppid()
+
+    def watch(self) -> None:
+        """Take over SIGTERM, SIGINT and SIGHUP and watch the parent. Called from the main thread."""
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            if (number := getattr(signal, name, None)) is not None:
+                signal.signal(number, lambda *_: self._wake(_LEAVE))
+        threading.Thread(target=self._watch, name="exit", daemon=True).start()
+
+    def on_leave(self, close: Callable[[], None]) -> None:
+        """What to close before leaving."""
+        self._close = close
+
+    def input_ended(self) -> None:
+        """The client is gone; leave soon, even if the server has not wound up by then."""
+        self._wake(_INPUT_ENDED)
+
+    def leave(self, code: int = 0) -> None:
+        """Close, flush, end the process. Does not return."""
+        if not self._once.acquire(blocking=False):
+            threading.Event().wait()  # another thread is leaving; the process ends under this one
+        if self._close is not None:
+            closing = threading.Thread(target=self._close_quietly, args=(self._close,), daemon=True)
+            closing.start()
+            closing.join(CLOSE_S_MAX)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        os._exit(code)
+
+    def _close_quietly(self, close: Callable[[], None]) -> None:
+        try:
+            close()
+        except Exception as error:
+            print(f"session-mgmt: closing failed: {error!r}", file=sys.stderr)
+
+    def _wake(self, reason: bytes) -> None:
+        os.write(self._wake_write, reason)
+
+    def _watch(self) -> None:
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
+        parent = self._parent_handle()
+        if parent is not None:
+            poll.register(parent, select.POLLIN)
+        timeout_s = PARENT_POLL_S if parent is None and self._parent > 1 else None
+        while True:
+            ready = {fd for fd, _ in poll.poll(None if timeout_s is None else timeout_s * 1000)}
+            if self._wake_read in ready:
+                if os.read(self._wake_read, 1) == _LEAVE:
+                    break
+                ended = select.poll()  # the end of input: wait for a signal no longer than the drain
+                ended.register(self._wake_read, select.POLLIN)
+                ended.poll(DRAIN_S_MAX * 1000)
+                break
+            if parent in ready or os.getppid() != self._parent:
+                break
+        self.leave()
+
+    def _parent_handle(self) -> int | None:
+        """A descriptor that becomes readable when the parent ends; None where the system has none."""
+        if self._parent <= 1 or not hasattr(os, "pidfd_open"):
+            return None
+        try:
+            handle = os.pidfd_open(self._parent)
+        except OSError:
+            return None
+        return handle if os.getppid() == self._parent else None
