@@ -1,0 +1,143 @@
+"""Journal headers and frames, byte by byte as FORMAT.md section 3 has them. Pure; imported by hooks, so kept light."""
+
+import struct
+from zlib import crc32
+
+from session_mgmt_mcp.core.errors import FormatTooNewError, LogCorruptError
+
+FORMAT_VERSION = 1
+MIB = 1 << 20
+JOURNAL_MIB = 8
+FRAME_BYTES_MAX = 64 * MIB
+MAGIC = b"SMJRNL01"
+HEADER = struct.Struct("<8sII16s16sQ32s36xI")
+FRAME = struct.Struct("<4sIIIQQ32s")
+ZERO8 = bytes(8)
+_PLACE = struct.Struct("<QI")
+_LENGTHS = struct.Struct("<II")
+
+
+class JournalHeader:
+    """What a journal says of itself. `seed` starts the crc of its frames."""
+
+    __slots__ = ("capacity", "chain", "first", "log_id", "salt", "seed")
+
+    def __init__(self, capacity: int, log_id: bytes, salt: bytes, first: int, chain: bytes) -> None:
+        self.capacity = capacity  # bytes
+        self.log_id = log_id
+        self.salt = salt
+        self.first = first
+        self.chain = chain  # before the first event
+        self.seed = crc32(salt)
+
+    def encode(self) -> bytes:
+        raw = HEADER.pack(
+            MAGIC, FORMAT_VERSION, self.capacity // MIB, self.log_id, self.salt, self.first, self.chain, 0
+        )
+        return raw[:-4] + crc32(raw[:-4]).to_bytes(4, "little")
+
+
+def decode_header(raw: bytes, path: str) -> JournalHeader:
+    """Raises LogCorruptError or FormatTooNewError, naming `path`."""
+    if len(raw) < HEADER.size or crc32(raw[: HEADER.size - 4]) != int.from_bytes(raw[124:128], "little"):
+        raise LogCorruptError(f"{path}: the journal's header does not check; restore it from a backup")
+    magic, version, capacity, log_id, salt, first, chain, _ = HEADER.unpack_from(raw)
+    if magic != MAGIC:
+        raise LogCorruptError(f"{path}: not a journal of this program; move it out of the data folder")
+    if version > FORMAT_VERSION:
+        raise FormatTooNewError(
+            f"{path}: written in format {version}, this program reads up to {FORMAT_VERSION}; upgrade session-mgmt-mcp"
+        )
+    return JournalHeader(capacity * MIB, log_id, salt, first, chain)
+
+
+class Frame:
+    """A frame found by `scan`: where it lies and what it carries. `count` 0 is a closing frame."""
+
+    __slots__ = ("chain", "count", "durable_upto", "end", "first", "offset")
+
+    def __init__(
+        self, offset: int, end: int, first: int, count: int, durable_upto: int, chain: bytes
+    ) -> None:
+        self.offset = offset  # in the file
+        self.end = end
+        self.first = first
+        self.count = count
+        self.durable_upto = durable_upto
+        self.chain = chain
+
+
+def encode_frame(
+    header: JournalHeader,
+    offset: int,
+    first: int,
+    durable_upto: int,
+    chain: bytes,
+    entries: "list[tuple[bytes, bytes, bytes, bytes]]",
+) -> bytes:
+    """The bytes of one frame at `offset`. Entries: event id, salt, envelope, payload; none for a closing frame."""
+    body = b"".join(
+        [e[0] for e in entries]
+        + [e[1] for e in entries]
+        + [_LENGTHS.pack(len(e[2]), len(e[3])) for e in entries]
+        + [e[2] for e in entries]
+        + [e[3] for e in entries]
+    )
+    raw = FRAME.pack(header.salt[:4], len(body), 0, len(entries), first, durable_upto, chain)
+    crc = crc32(body, crc32(raw[12:], crc32(_PLACE.pack(offset, len(body)), header.seed)))
+    return raw[:8] + crc.to_bytes(4, "little") + raw[12:] + body
+
+
+def frame_at(data: memoryview, at: int, base: int, header: JournalHeader) -> "Frame | None":
+    """The valid frame at `data[at]`, where `data` starts at file offset `base`; None if there is none."""
+    body_at = at + FRAME.size
+    if body_at > len(data):
+        return None
+    mark, length, crc, count, first, durable_upto, chain = FRAME.unpack_from(data, at)
+    if mark != header.salt[:4] or body_at + length > len(data) or length < 40 * count:
+        return None
+    if count == 0 and length:
+        return None
+    seed = crc32(_PLACE.pack(base + at, length), header.seed)
+    if crc32(data[body_at : body_at + length], crc32(data[at + 12 : body_at], seed)) != crc:
+        return None
+    return Frame(base + at, base + body_at + length, first, count, durable_upto, chain)
+
+
+def scan(data: memoryview, base: int, header: JournalHeader, expected: int) -> "list[Frame]":
+    """The frames from the start of `data` on, up to the first that does not fit. `expected`: next position."""
+    frames = []
+    at = 0
+    while (frame := frame_at(data, at, base, header)) is not None and frame.first == expected:
+        frames.append(frame)
+        if frame.count == 0:
+            break
+        expected += frame.count
+        at = frame.end - base
+    return frames
+
+
+def entries_of(frame: Frame, data: memoryview, base: int) -> "list[tuple[bytes, bytes, bytes, bytes]]":
+    """Event id, salt, envelope, payload of each event of a frame in `data`, which starts at file offset `base`."""
+    n = frame.count
+    at = frame.offset - base + FRAME.size
+    ids, salts, lengths = at, at + 16 * n, at + 32 * n
+    sizes = struct.unpack_from(f"<{2 * n}I", data, lengths)
+    envelope = lengths + 8 * n
+    payload = envelope + sum(sizes[0::2])
+    if payload + sum(sizes[1::2]) != frame.end - base:
+        raise LogCorruptError(f"the lengths inside the frame of position {frame.first} do not add up")
+    out = []
+    for k in range(n):
+        e, p = sizes[2 * k], sizes[2 * k + 1]
+        out.append(
+            (
+                bytes(data[ids + 16 * k : ids + 16 * k + 16]),
+                bytes(data[salts + 16 * k : salts + 16 * k + 16]),
+                bytes(data[envelope : envelope + e]),
+                bytes(data[payload : payload + p]),
+            )
+        )
+        envelope += e
+        payload += p
+    return out
