@@ -68,7 +68,9 @@ def pick(data: st.DataObject, document: JsonText) -> tuple[tuple[str | int, ...]
 
 
 @given(raw=RAW, new=NEW, data=st.data())
-def test_what_is_inserted_and_removed_again_leaves_the_same_bytes(raw: bytes, new: Any, data: st.DataObject) -> None:
+def test_what_is_inserted_and_removed_again_leaves_the_same_bytes(
+    raw: bytes, new: Any, data: st.DataObject
+) -> None:
     document = JsonText(raw, "x.json")
     at, container = pick(data, document)
     if isinstance(container, dict):
@@ -98,7 +100,9 @@ def test_an_edit_of_the_text_is_that_edit_of_the_value(raw: bytes, new: Any, dat
         document = document.append(at, new)
     else:
         assume(container)
-        key = data.draw(st.sampled_from(list(target) if isinstance(target, dict) else list(range(len(target)))))
+        key = data.draw(
+            st.sampled_from(list(target) if isinstance(target, dict) else list(range(len(target))))
+        )
         if step == "replace":
             target[key] = new
             document = document.set((*at, key), new)
