@@ -1,0 +1,235 @@
+"""Take secrets out of a payload before it is appended: what was never written needs no forgetting.
+
+Called for every event, in hooks too, where every import is time the user waits: a payload without a secret costs searches
+for literals and imports nothing. A payload is JSON or plain text. In JSON only bytes within one string are replaced, so
+the result is JSON of the same structure. Rules are data (`redact_rules`); `<private>…</private>` and private keys, which
+span lines, are here.
+"""
+
+from session_mgmt_mcp.core.redact_rules import RULES, Rule
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
+
+PRIVATE = "private"
+PRIVATE_KEY = "private-key"
+_PRIVATE_MARKED = b"<private>[redacted]</private>"
+
+# (start, end, rule, replacement)
+_Span = tuple[int, int, str, bytes]
+
+_compiled: dict[bytes, "re.Pattern[bytes]"] = {}
+
+_TAG = rb"(?i:(?<!\\)(?:<|\\+u003c)(?P<close>\\*/)?private\s*(?:>|\\+u003e))"
+_PEM_BEGIN = rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+_PEM_END = rb"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+_PEM_MATERIAL = rb"(?=[a-z0-9+/]*[A-Z])[A-Za-z0-9+/]{24,}"
+_PEM_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\\\r\n"
+_TOKEN_BYTES = _PEM_BYTES[:62] + b"_-"
+
+# values of a `password=` that are no secret, after digits and punctuation are dropped
+_PLACEHOLDERS = frozenset(
+    b"abc abcd abcdef changeme dummy example examplekey fake foo foobar mypassword mysecret null none pass passwd password "
+    b"placeholder redacted secret secretkey test testing testkey testpassword testsecret todo undefined user username x xx "
+    b"xxx xxxx yourapikey yourapikeyhere yourkey yourkeyhere yourpassword yoursecret yoursecrethere yourtoken".split()
+)
+
+
+def redact(payload: bytes) -> bytes:
+    """The payload with `[redacted:<rule>]` in place of each secret. Redacting again changes nothing. Never raises."""
+    return redact_counted(payload)[0]
+
+
+def redact_counted(payload: bytes) -> tuple[bytes, dict[str, int]]:
+    """As `redact`, with how many secrets each rule took out; an empty dict where the payload is unchanged."""
+    counts: dict[str, int] = {}
+    # what stands beside a mark may only now look like a secret, so go on until nothing does; each round shortens the rest
+    for _ in range(8):
+        spans = _spans(payload)
+        if not spans:
+            break
+        payload = _replace(payload, spans, counts)
+    return payload, counts
+
+
+def _spans(payload: bytes) -> list[_Span]:
+    lowered = payload.lower()
+    spans: list[_Span] = []
+    for rule in RULES:
+        for literal in rule[1]:
+            at = lowered.find(literal)
+            while at >= 0:
+                if _may_be(payload, at, literal, rule[3]):
+                    _try_rule(rule, payload, at, spans)
+                at = lowered.find(literal, at + len(literal))
+    if b"<private" in lowered or b"003cprivate" in lowered:
+        _private_spans(payload, spans)
+    if b"private key" in lowered:
+        _key_spans(payload, spans)
+    return spans
+
+
+def _may_be(payload: bytes, at: int, literal: bytes, follows: int | bytes) -> bool:
+    """Whether what the rule asks for follows the literal. Cheap, and without `re`."""
+    start = at + len(literal)
+    if isinstance(follows, bytes):
+        near = payload[start : start + 96]
+        return any(byte in near for byte in follows)
+    if follows < 0:
+        follows = -follows
+    else:
+        before = payload[at - 1 : at] if at else b""
+        if before.isalnum() and not _ends_escape(payload, at):
+            return False
+    run = payload[start : start + follows]
+    return len(run) == follows and run.translate(None, b"_-.").isalnum()
+
+
+def _ends_escape(payload: bytes, at: int) -> bool:
+    r"""Whether the letter before `at` belongs to an escape: `\n`, `\u000a`."""
+    return (payload[at - 2 : at - 1] == b"\\" and payload[at - 1] in b"nrtbf") or payload[
+        max(0, at - 6) : at - 4
+    ] == b"\\u"
+
+
+def _pattern(source: bytes) -> "re.Pattern[bytes]":
+    pattern = _compiled.get(source)
+    if pattern is None:
+        import re  # 9 ms that a payload without a secret never pays
+
+        pattern = _compiled[source] = re.compile(source)
+    return pattern
+
+
+def _try_rule(rule: Rule, payload: bytes, at: int, spans: list[_Span]) -> None:
+    name, _, source, follows = rule
+    start = at
+    if isinstance(follows, int) and follows < 0:
+        head = payload[max(0, at - 4096) : at]
+        start -= len(head) - len(head.rstrip(_TOKEN_BYTES))
+        if payload[start - 1 : start] == b"\\" and start:
+            start += (
+                5 if payload[start : start + 1] == b"u" else 1
+            )  # not `n` of `\n`, not `u000a` of `\u000a`
+    match = _pattern(source).match(payload, start)
+    if match is None:
+        return
+    group: int | str = 0
+    if name == "password":
+        group = str(match.lastgroup)
+        if not _is_literal_secret(match):
+            return
+    elif "secret" in match.re.groupindex:
+        group = "secret"
+    spans.append((match.start(group), match.end(group), name, b"[redacted:" + name.encode() + b"]"))
+
+
+def _is_literal_secret(match: "re.Match[bytes]") -> bool:
+    """Whether the value of a `password=` is a secret written out, not a name, a call, a variable or a placeholder."""
+    kind = str(match.lastgroup)
+    value = match[kind]
+    digits = sum(byte in b"0123456789" for byte in value)
+    letters = value.translate(None, b"0123456789_-.!@#$%^*+=?~:/")
+    if not digits or not letters.isalpha() or value.startswith((b"[redacted", b"$", b"%", b"{", b"<", b"@")):
+        return False
+    if letters.lower() in _PLACEHOLDERS or b"${" in value or b"{{" in value or b"://" in value:
+        return False
+    if b"passw" in match[0][:10].lower():
+        # `password=user_password1`, `password=config.db2`: a name, where no quote says otherwise
+        return (
+            kind == "quoted"
+            or digits > 1
+            or not value.rstrip(b"0123456789").replace(b"_", b"").replace(b".", b"").islower()
+        )
+    return len(value) >= 16 and digits >= 3 and not value.translate(None, _TOKEN_BYTES + b"+/=.")
+
+
+def _replace(payload: bytes, spans: list[_Span], counts: dict[str, int]) -> bytes:
+    """The spans replaced; of spans that overlap the first gives the mark, and all of them go."""
+    spans.sort(key=lambda span: (span[0], -span[1]))
+    parts: list[bytes] = []
+    done = 0
+    for index, (start, end, name, mark) in enumerate(spans):
+        if index and start < done:
+            done = max(done, end)
+            continue
+        parts += (payload[done:start], mark)
+        counts[name] = counts.get(name, 0) + 1
+        done = end
+    parts.append(payload[done:])
+    return b"".join(parts)
+
+
+def _private_spans(payload: bytes, spans: list[_Span]) -> None:
+    """`<private>` up to its `</private>`, nested ones counted; unclosed, to the end of its string."""
+    tags = list(_pattern(_TAG).finditer(payload))
+    strings = _is_json(payload) if tags else False
+    done = 0
+    for index, tag in enumerate(tags):
+        if tag["close"] or tag.start() < done:
+            continue
+        done = _string_end(payload, tag.end()) if strings else len(payload)
+        body_end = done
+        depth = 1
+        for other in tags[index + 1 :]:
+            if other.end() > done:
+                break
+            depth += -1 if other["close"] else 1
+            if depth == 0:
+                body_end, done = other.start(), other.end()
+                break
+        if depth or payload[tag.end() : body_end] != b"[redacted]":
+            spans.append((tag.start(), done, PRIVATE, _PRIVATE_MARKED))
+
+
+def _key_spans(payload: bytes, spans: list[_Span]) -> None:
+    """Private keys in PEM form; also torn ones, whose end or beginning is missing. A header alone is no key."""
+    strings: bool | None = None
+    mark = b"[redacted:" + PRIVATE_KEY.encode() + b"]"
+    material = _pattern(_PEM_MATERIAL)
+    done = 0
+    for begin in _pattern(_PEM_BEGIN).finditer(payload):
+        if begin.start() < done:
+            continue
+        if strings is None:
+            strings = _is_json(payload)
+        limit = _string_end(payload, begin.end()) if strings else len(payload)
+        end = _pattern(_PEM_END).search(payload, begin.end(), limit)
+        # without an end, the key has to start right away: code that only mentions the header goes on with other things
+        until = end.start() if end else min(limit, begin.end() + 96)
+        if material.search(payload, begin.end(), until):
+            done = end.end() if end else limit
+            spans.append((begin.start(), done, PRIVATE_KEY, mark))
+    for end in _pattern(_PEM_END).finditer(payload):
+        head = payload[: end.start()]
+        start = len(head.rstrip(_PEM_BYTES))
+        if material.search(payload, start, end.start()):
+            spans.append((start, end.end(), PRIVATE_KEY, mark))
+
+
+def _is_json(payload: bytes) -> bool:
+    """Whether quotes mean ends of strings in it. A torn line of JSON is text: nothing is left of it to keep valid."""
+    if not payload.lstrip()[:1] in (b"{", b"[", b'"'):
+        return False
+    import json  # only for payloads that hold a span rule's literal
+
+    try:
+        json.loads(payload, parse_int=str, parse_float=str)
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
+    return True
+
+
+def _string_end(payload: bytes, at: int) -> int:
+    """Where the JSON string that holds offset `at` ends: its closing quote, or the end of the payload."""
+    while True:
+        quote = payload.find(b'"', at)
+        if quote < 0:
+            return len(payload)
+        slashes = quote - len(payload[at:quote].rstrip(b"\\")) - at
+        if slashes % 2 == 0:
+            return quote
+        at = quote + 1
