@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from session_mgmt_mcp.core.interpret.claude_text import blocks_text, readable, result_text
+from session_mgmt_mcp.core.interpret.claude_text import blocks_text, prompt_text, readable, result_text
 from session_mgmt_mcp.core.interpret.claude_types import is_known
 from session_mgmt_mcp.core.interpret.facts import Facts, string
 
@@ -44,7 +44,7 @@ def interpret_attachment(
         return
     kind = origin.partition("/")[2]
     if kind == "queued_command":
-        text, mode = blocks_text(value.get("prompt")), string(value.get("commandMode"))
+        text, mode = prompt_text(value.get("prompt")), string(value.get("commandMode"))
         if mode not in ("", "prompt"):
             facts.note(mode, text)
         elif agent or value.get("isMeta") is True:

@@ -14,7 +14,13 @@ from session_mgmt_mcp.core.actions import (
 )
 from session_mgmt_mcp.core.envelope import Event
 from session_mgmt_mcp.core.interpret.claude_record import tool_called, tool_returned, user_turn
-from session_mgmt_mcp.core.interpret.claude_text import readable, result_files, result_text, tool_input
+from session_mgmt_mcp.core.interpret.claude_text import (
+    is_slash_command,
+    readable,
+    result_files,
+    result_text,
+    tool_input,
+)
 from session_mgmt_mcp.core.interpret.facts import Facts, string
 from session_mgmt_mcp.core.interpret.json_record import read_object
 
@@ -87,6 +93,8 @@ def _prompt(facts: Facts, said: Payload) -> None:
     source = string(said.get("source"))
     if source not in ("", "user", "sdk"):
         facts.note(source, text)
+    elif is_slash_command(text):
+        facts.note("slash-command", text, actor="user")
     elif text.strip():
         user_turn(facts, text, string(said.get("prompt_id")))
 

@@ -19,6 +19,7 @@ from session_mgmt_mcp.core.interpret.claude_attachment import interpret_attachme
 from session_mgmt_mcp.core.interpret.claude_text import (
     blocks_text,
     classify,
+    prompt_text,
     readable,
     result_files,
     result_text,
@@ -186,7 +187,7 @@ def _user(facts: Facts, record: ClaudeRecord) -> None:
         only = record.toolUseResult if len(results) == 1 else msgspec.Raw(b"")
         text, files = _result_of(block, only)
         _tool_result(facts, block, text, files)
-    text = blocks_text(rest)
+    text = prompt_text(rest)
     if record.isCompactSummary:
         facts.add(ContextCompacted, text=text, actor="system")
     elif not text.strip():

@@ -66,9 +66,12 @@ def classify(text: str) -> Turn:
         for start, origin in _NOT_PROMPTS:
             if stripped.startswith(start):
                 return Turn(origin, _readable(origin, stripped))
-    if stripped[0] == "/" and _SLASH_COMMAND.match(stripped):
-        return Turn("slash-command", stripped)
     return Turn("", stripped)
+
+
+def is_slash_command(text: str) -> bool:
+    """Whether what was typed looks like a command. A transcript wraps real ones in tags; a hook gets them as typed."""
+    return text.startswith("/") and _SLASH_COMMAND.match(text) is not None
 
 
 def _readable(origin: str, text: str) -> str:
@@ -88,6 +91,15 @@ def blocks_text(content: Any) -> str:
     if not isinstance(content, list):
         return ""
     return "\n".join(filter(None, map(_block_text, content)))
+
+
+def prompt_text(content: Any) -> str:
+    """As `blocks_text`, but images count only where there is no text: a hook's report of the prompt has none."""
+    if not isinstance(content, list):
+        return blocks_text(content)
+    texts = [b for b in content if not (isinstance(b, dict) and b.get("type") in ("image", "document"))]
+    text = blocks_text(texts)
+    return text if text.strip() else blocks_text(content)
 
 
 def _block_text(block: Any) -> str:

@@ -1,0 +1,125 @@
+"""What a hook does: append its payload to the log, durably, and get out of the way. Never fails, never answers.
+
+No JSON is parsed here: the two fields the envelope needs are found by their names, everything else is interpreted later
+from the payload. Light imports only; `python -I -S` has no site-packages.
+"""
+
+import os
+import sys
+import time
+
+from session_mgmt_mcp.core.log.appender import Appender
+from session_mgmt_mcp.core.redact import redact
+from session_mgmt_mcp.core.settings import data_folder
+
+LOCK_TIMEOUT_S = 0.25
+_ACTORS = {
+    b"UserPromptSubmit": "user",
+    b"PreToolUse": "assistant",
+    b"PostToolUse": "tool",
+    b"PostToolUseFailure": "tool",
+    b"Stop": "assistant",
+    b"SubagentStop": "assistant",
+}
+_MAINTAINED = (b"SessionStart", b"SessionEnd")
+
+
+def main(arguments: "list[str]") -> None:
+    """Capture what stands on stdin. Whatever goes wrong is one line on stderr."""
+    try:
+        folder = arguments[1] if arguments[:1] == ["--data-dir"] else data_folder()
+        if os.path.exists(folder + "/paused"):
+            return
+        payload = _read_stdin()
+        if payload.strip():
+            capture(folder, payload)
+    except Exception as error:
+        print(f"session-mgmt-mcp: this event was not captured: {error}", file=sys.stderr)
+
+
+def capture(folder: str, raw: bytes) -> None:
+    """Append one hook payload; spool it where the log cannot take it. Raises OSError where that fails too."""
+    event_name = _string_after(raw, b'"hook_event_name"')
+    now = time.time_ns() // 1000
+    event_id, envelope, payload = _uuid7(now), _envelope(raw, event_name, now), redact(raw)
+    appender = Appender(folder)
+    try:
+        appender.append([(event_id, envelope, payload)], timeout_s=LOCK_TIMEOUT_S)
+    except Exception as error:
+        _spool(folder, event_id, envelope, payload, error)
+    if appender.rolled or event_name in _MAINTAINED:
+        _spawn_maintenance(folder)
+
+
+def _read_stdin() -> bytes:
+    parts = []
+    while block := os.read(0, 1 << 20):
+        parts.append(block)
+    return b"".join(parts)
+
+
+def _string_after(raw: bytes, name: bytes) -> bytes:
+    """The JSON string that follows the first `name` and a colon; b"" if there is none."""
+    at = raw.find(name)
+    rest = raw[at + len(name) : at + len(name) + 256].lstrip() if at >= 0 else b""
+    if not rest.startswith(b":"):
+        return b""
+    rest = rest[1:].lstrip()
+    return rest[1 : rest.find(b'"', 1)] if rest.startswith(b'"') else b""
+
+
+def _envelope(raw: bytes, event_name: bytes, now: int) -> bytes:
+    """MessagePack by hand: the envelope of FORMAT.md section 2."""
+    session = _string_after(raw, b'"session_id"').decode("utf-8", "replace") or "unknown"
+    moment = b"\xcf" + now.to_bytes(8, "big")
+    return b"".join(
+        (
+            b"\x99",
+            _text(f"claude-code/{session}"),
+            _text("HookReported"),
+            b"\x01",
+            moment,
+            moment,
+            _text(_ACTORS.get(event_name, "system")),
+            _text("hook"),
+            b"\xc0\xc0",
+        )
+    )
+
+
+def _text(value: str) -> bytes:
+    raw = value.encode()
+    return b"\xda" + len(raw).to_bytes(2, "big") + raw
+
+
+def _uuid7(now: int) -> bytes:
+    r = os.urandom(10)
+    return (now // 1000).to_bytes(6, "big") + bytes((0x70 | r[0] & 15, r[1], 0x80 | r[2] & 63)) + r[3:]
+
+
+def _spool(folder: str, event_id: bytes, envelope: bytes, payload: bytes, why: Exception) -> None:
+    """Leave the event beside the log, durably; maintenance appends it under the same id."""
+    from session_mgmt_mcp.core.log.durable import sync_folder, write_new
+
+    path = f"{folder}/spool/{event_id.hex()}"
+    try:
+        write_new(path + ".tmp", len(envelope).to_bytes(4, "little") + envelope + payload)
+        os.rename(path + ".tmp", path + ".event")
+        sync_folder(folder + "/spool")
+    except OSError as error:
+        raise OSError(f"{why}; nor could it be spooled: {error.strerror}") from error
+
+
+def _spawn_maintenance(folder: str) -> None:
+    """Start `maintain --once`, detached: its own session, no shared descriptors, so nobody waits for it."""
+    os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-P", "-m", "session_mgmt_mcp", "maintain", "--once"],
+        {**os.environ, "SESSION_MGMT_DATA_DIR": folder},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0),
+        ],
+        setsid=True,
+    )

@@ -1,0 +1,105 @@
+"""What keeps a log in shape, run by whoever is at hand: drain the spool, import live transcripts, seal, publish."""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from session_mgmt_mcp.adapters.claude_code.importer import ImportReport, import_files
+from session_mgmt_mcp.adapters.claude_code.live import LiveTranscripts
+from session_mgmt_mcp.core.errors import DataFolderError, LockTimeoutError
+from session_mgmt_mcp.core.log.journals import list_journals
+from session_mgmt_mcp.core.log.log import FileLog
+from session_mgmt_mcp.core.log.seal import seal
+from session_mgmt_mcp.core.log.spool import drain
+from session_mgmt_mcp.core.redact import redact
+from session_mgmt_mcp.projections import publish
+
+DUE_EVENTS = 8_000
+DUE_AGE_S = 15 * 60
+_POLL_S = 0.05
+
+Report = Callable[[str], None]
+
+
+class MaintenanceReport(msgspec.Struct, frozen=True):
+    """What one pass did."""
+
+    unspooled: int
+    unreadable: int  # spooled files that hold no event; kept as .bad
+    imported: ImportReport
+    sealed: int  # last sealed position
+    views: dict[str, int]  # projection -> its watermark
+
+
+@contextlib.contextmanager
+def maintenance_lock(folder: str, wait_s: float) -> Iterator[None]:
+    """Hold maintenance.lock; LockTimeoutError where another process holds it for longer than `wait_s`."""
+    path = f"{folder}/maintenance.lock"
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DataFolderError(f"cannot open {path}: {error.strerror}; mend its permissions") from error
+    try:
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise LockTimeoutError(
+                        f"another process is maintaining {folder}; try again later"
+                    ) from None
+                time.sleep(_POLL_S)
+        yield
+    finally:
+        os.close(fd)
+
+
+def maintain(
+    log: FileLog, *, wait_s: float = 0, force: bool = False, report: Report | None = None
+) -> MaintenanceReport:
+    """One pass. With `force` the open journal is sealed however young it is.
+
+    Raises LockTimeoutError where another process is at it; interrupting it anywhere loses nothing.
+    """
+    say = report or (lambda _: None)
+    with maintenance_lock(log.folder, wait_s):
+        unspooled, unreadable = drain(log)
+        say("importing transcripts of live sessions")
+        imported = _import_live(log)
+        if force or _due(log):
+            log.roll()
+        say("sealing the journal")
+        manifest = seal(log.folder, log.log_id, lambda last: say(f"sealed up to position {last}"))
+        say("publishing the views")
+        views = publish.update(log, Path(log.folder))
+        return MaintenanceReport(unspooled, unreadable, imported, manifest.last, views)
+
+
+def _import_live(log: FileLog) -> ImportReport:
+    live = LiveTranscripts(Path(log.folder) / "views" / "transcripts")
+    paths = live.update(log)
+    report = import_files(paths, log, redact=redact, bookmarks=live.bookmarks)
+    live.settle()
+    return report
+
+
+def _due(log: FileLog) -> bool:
+    """Whether the open journal is worth a segment: by its events or by the age of its first one."""
+    journals = list_journals(log.folder)
+    if not journals:
+        return False
+    first = journals[-1][0]
+    held = log.head().position - first + 1
+    if held <= 0:
+        return False
+    if held >= DUE_EVENTS:
+        return True
+    oldest = log.get([first])
+    return bool(oldest) and time.time() - oldest[first].envelope.recorded_at / 1e6 > DUE_AGE_S
