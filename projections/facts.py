@@ -1,0 +1,143 @@
+"""One fact once: which rows are shown where a hook, a transcript and its copies report the same thing.
+
+Within a session a row is hidden if a better row has the same key, or is the same kind of prompt or reply with the same
+text in the same place (n-th with that text). Better: the better source, then the earlier row; of documents, which are
+rewritten, the later. A row that is hidden stays hidden when more rows follow, so hidden rows can be stored as a list
+that only grows.
+"""
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import NamedTuple, TypeVar
+
+from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row, source_rank
+
+SESSIONS_ROWS_MAX = (
+    300_000  # rows whose facts are kept in memory; beyond, sessions are loaded anew when touched
+)
+
+
+class Known(NamedTuple):
+    """What must be known of an earlier row of a session."""
+
+    id: int
+    key: str
+    kind: str
+    source: str
+    text_digest: str
+    tool: str
+    tool_use_id: str
+
+
+Order = tuple[int, int]  # smaller is better
+Slot = TypeVar("Slot", bound=Hashable)
+KINDS_WITH_TWINS = ("PromptSubmitted", "AssistantReplied")  # meet their twin by text where ids differ
+KINDS_COUNTED = (*KINDS_WITH_TWINS, "AssistantThought")  # may have keys that want the order
+
+
+def order_of(row_id: int, source: str) -> Order:
+    """Sorts the better of two reports of one fact first."""
+    return source_rank(source), -row_id if source == "document" else row_id
+
+
+class _Session:
+    __slots__ = ("by_key", "by_text", "counts", "rows", "tools")
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.by_key: dict[str, Order] = {}
+        self.by_text: dict[tuple[str, str, int], Order] = {}
+        self.counts: dict[tuple[str, str, str], int] = {}
+        self.tools: dict[str, str] = {}
+
+    def nth(self, kind: str, source: str, digest: str) -> int:
+        slot = (kind, source, digest)
+        n = self.counts[slot] = self.counts.get(slot, 0) + 1
+        return n
+
+
+class Facts:
+    """Completes rows in order of their ids and tells which rows are hidden."""
+
+    def __init__(
+        self,
+        load: Callable[[str], Iterable[Known]] | None = None,
+        ids_of_keys: Callable[[list[str]], Iterable[int]] | None = None,
+        forgotten: Iterable[str] = (),
+    ) -> None:
+        """`load` gives a session's earlier rows in order of id, `ids_of_keys` the ids of earlier rows with a key."""
+        self._load = load
+        self._ids_of_keys = ids_of_keys
+        self._sessions: dict[str, _Session] = {}
+        self._rows = 0
+        self.forgotten = set(forgotten)
+        self.hidden: dict[int, int] = {}  # id -> position of the event that hid it
+
+    def may_evict(self) -> bool:
+        """Whether so much is kept that `evict` should be called once all rows so far can be loaded again."""
+        return self._rows > SESSIONS_ROWS_MAX
+
+    def evict(self) -> None:
+        self._sessions.clear()
+        self._rows = 0
+
+    def complete(self, row: Row) -> Row:
+        """The row with its key, tool and `seq` filled in; `hidden` is brought up to date."""
+        session = self._session(row.session)
+        self._rows += 1
+        if row.tool_use_id and not row.tool:
+            row = row._replace(tool=session.tools.get(row.tool_use_id, ""))
+        known = Known(row.id, row.key, row.kind, row.source, row.text_digest, row.tool, row.tool_use_id)
+        key, losers = self._place(session, known)
+        at = row.id >> ORDINAL_BITS
+        for loser in losers:
+            self.hidden.setdefault(loser, at)
+        if key in self.forgotten:
+            self.hidden.setdefault(row.id, at)
+        return row._replace(key=key, seq=session.rows)
+
+    def forget(self, keys: Iterable[str], at: int) -> None:
+        """Hide every row with one of these keys, now and later."""
+        new = [key for key in keys if key not in self.forgotten]
+        self.forgotten.update(new)
+        if self._ids_of_keys is not None and new:
+            for row_id in self._ids_of_keys(new):
+                self.hidden.setdefault(row_id, at)
+        for session in self._sessions.values():
+            for key in new:
+                if key in session.by_key:
+                    self.hidden.setdefault(abs(session.by_key[key][1]), at)
+
+    def _session(self, name: str) -> _Session:
+        session = self._sessions.get(name)
+        if session is None:
+            session = self._sessions[name] = _Session()
+            for known in self._load(name) if self._load is not None else ():
+                self._place(session, known)
+                self._rows += 1
+        return session
+
+    @staticmethod
+    def _place(session: _Session, row: Known) -> tuple[str, list[int]]:
+        """The completed key, and the rows that lose against another by this row."""
+        session.rows += 1
+        mine = order_of(row.id, row.source)
+        losers: list[int] = []
+        key = row.key
+        if row.kind in KINDS_COUNTED or key.endswith(":"):
+            n = session.nth(row.kind, row.source, row.text_digest)
+            if key.endswith(":"):
+                key = f"{key}{n}"
+            if row.kind in KINDS_WITH_TWINS:
+                losers += _contest(session.by_text, (row.kind, row.text_digest, n), mine)
+        losers += _contest(session.by_key, key, mine)
+        if row.kind == "ToolCalled" and row.tool_use_id:
+            session.tools.setdefault(row.tool_use_id, row.tool)
+        return key, losers
+
+
+def _contest(best: dict[Slot, Order], slot: Slot, mine: Order) -> list[int]:
+    holder = best.get(slot)
+    if holder is None or mine < holder:
+        best[slot] = mine
+        return [] if holder is None else [abs(holder[1])]
+    return [abs(mine[1])]

@@ -1,0 +1,269 @@
+"""The lexical index: two tantivy indexes (rows, and one document a session), each with its watermark in its commits.
+
+Tantivy's BM25 has k1 1.2 and b .75 built in. For rows b .4 ranks better, so every field that has tokens is padded with
+`PADDING` tokens: with an average length of about PADDING / .875 that is the same as a smaller b.
+"""
+
+import contextlib
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import tantivy
+
+from session_mgmt_mcp.core.ports import EventLog
+from session_mgmt_mcp.projections.documents import add_to_session, ancestors, document_of, number_of
+from session_mgmt_mcp.projections.files import make_folder, read_json, write_json
+from session_mgmt_mcp.projections.protocol import Watermark
+from session_mgmt_mcp.projections.query_files import STATE_FILE, QueryFiles
+from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row, interpretation_version
+from session_mgmt_mcp.projections.tables import row_from
+
+SCHEMA_VERSION = 1
+PADDING = 50
+PAD = " \x01" * PADDING
+HEAP_BYTES = 64 << 20
+COMMIT_ROWS = 100_000
+SESSION_TOKEN_REPEATS_MAX = 64
+WATERMARK = "watermark"
+INDEXES = ("rows", "sessions")
+
+
+class Statistics(NamedTuple):
+    """What a scorer outside the index needs to score as it does."""
+
+    documents: int
+    tokens: dict[str, int]  # field -> sum of its lengths, padding included
+
+
+def lexical_folder(views: Path) -> Path:
+    return views / "lexical"
+
+
+def rows_schema() -> tantivy.Schema:
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("special", stored=False, tokenizer_name="raw", index_option="basic")
+    for name in ("id", "occurred_at"):
+        builder.add_integer_field(name, indexed=True, fast=True)
+    builder.add_integer_field("session", indexed=True, fast=True)  # number_of(session)
+    for name in ("seq", "digest"):
+        builder.add_integer_field(name, fast=True)
+    for name in ("kind", "assistant", "under"):
+        builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
+    for name in ("body", "result", "rest"):
+        builder.add_text_field(name, tokenizer_name="whitespace", index_option="freq")
+    builder.add_bytes_field("stored", stored=True)
+    return builder.build()
+
+
+def sessions_schema() -> tantivy.Schema:
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("special", stored=False, tokenizer_name="raw", index_option="basic")
+    builder.add_integer_field("session", indexed=True, fast=True)
+    for name in ("assistant", "under"):
+        builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
+    builder.add_text_field("body", tokenizer_name="whitespace", index_option="freq")
+    builder.add_bytes_field("stored", stored=True)
+    return builder.build()
+
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def stored_row(stored: bytes) -> Row:
+    """The row a stored document was made of."""
+    return row_from(msgspec.msgpack.decode(stored)[1])
+
+
+class LexicalIndex:
+    """One opened tantivy index and the watermark of its last commit."""
+
+    def __init__(self, path: Path, schema: tantivy.Schema) -> None:
+        self.schema = schema
+        self.index = tantivy.Index(schema, path=str(make_folder(path)))
+        self.reload()
+
+    def reload(self) -> None:
+        self.index.reload()
+        self.searcher = self.index.searcher()
+        self.watermark, self.statistics = self._read_special()
+
+    def _read_special(self) -> tuple[Watermark, Statistics]:
+        query = tantivy.Query.term_query(self.schema, "special", WATERMARK, "basic")
+        hits = self.searcher.search(query, 1, count=False).hits
+        if not hits:
+            return Watermark(), Statistics(0, {})
+        position, chain, tokens = msgspec.msgpack.decode(bytes(self.searcher.doc(hits[0][1])["stored"][0]))
+        return Watermark(position, chain), Statistics(self.searcher.num_docs - 1, tokens)
+
+    def special(self, watermark: Watermark, tokens: dict[str, int]) -> tantivy.Document:
+        """The document that carries the watermark; replaced in the very commit it describes."""
+        document = tantivy.Document()
+        document.add_text("special", WATERMARK)
+        document.add_bytes("stored", _encode((watermark.position, watermark.chain, tokens)))
+        return document
+
+    def stored(self) -> Iterator[bytes]:
+        """Every stored document but the watermark, in no order."""
+        if not self.searcher.num_docs:
+            return
+        hits = self.searcher.search(tantivy.Query.all_query(), self.searcher.num_docs, count=False).hits
+        for _, address in hits:
+            document = self.searcher.doc(address)
+            yield bytes(document["stored"][0])
+
+
+class LexicalProjection:
+    """The writer. It reads the query view's rows, which it must not be ahead of, and indexes those that are shown."""
+
+    name = "lexical"
+    schema_version = SCHEMA_VERSION
+
+    def __init__(self, views: Path, log: EventLog, *, fresh: bool = False) -> None:
+        self._folder = make_folder(lexical_folder(views))
+        self._log = log
+        self._generation = "" if fresh else self._usable()
+        self._published = bool(self._generation)
+        if not self._generation:
+            self._generation = f"index-{secrets.token_hex(4)}"
+        self._rows, self._sessions = open_indexes(self._folder / self._generation)
+
+    def _usable(self) -> str:
+        generation = published_generation(self._folder, self._log)
+        if generation:
+            with contextlib.suppress(Exception):  # damaged files, whatever tantivy says of them: index anew
+                indexes = open_indexes(self._folder / generation)
+                if all(index.watermark.fits(self._log) for index in indexes):
+                    return generation
+        return ""
+
+    @property
+    def watermark(self) -> Watermark:
+        return min(self._rows.watermark, self._sessions.watermark)
+
+    def update(self, files: QueryFiles, watermark: Watermark) -> int:
+        """Index what the query view shows up to `watermark`; how many rows were added. Resumable at any point."""
+        added = self._update_rows(files, watermark) if self._rows.watermark != watermark else 0
+        if self._sessions.watermark != watermark:
+            self._update_sessions(files, watermark)
+        if not self._published:
+            state = {
+                "index": self._generation,
+                "log_id": self._log.log_id,
+                "schema_version": SCHEMA_VERSION,
+                "interpretation_version": interpretation_version(),
+            }
+            write_json(self._folder / STATE_FILE, state)
+            self._published = True
+        for entry in self._folder.iterdir():
+            if entry.is_dir() and entry.name != self._generation:
+                shutil.rmtree(entry, ignore_errors=True)
+        return added
+
+    def _update_rows(self, files: QueryFiles, watermark: Watermark) -> int:
+        index, added = self._rows, 0
+        after = (index.watermark.position + 1) << ORDINAL_BITS
+        tokens = Counter(index.statistics.tokens)
+        writer = index.index.writer(HEAP_BYTES, 1)
+        hidden = files.fetch(
+            "SELECT id FROM all_rows WHERE hidden_at > ? AND id < ?", [index.watermark.position, after]
+        )
+        for (row_id,) in hidden:
+            writer.delete_documents_by_term("id", row_id)
+        for row in files.shown_rows("id >= ?", [after]):
+            document = row_document(row, tokens)
+            if document is not None:
+                writer.add_document(document)
+                added += 1
+        self._commit(index, writer, watermark, dict(tokens))
+        return added
+
+    def _update_sessions(self, files: QueryFiles, watermark: Watermark) -> None:
+        index = self._sessions
+        position = index.watermark.position
+        tokens = Counter(index.statistics.tokens)
+        writer = index.index.writer(HEAP_BYTES, 1)
+        touched = files.fetch(
+            "SELECT DISTINCT session FROM all_rows WHERE id >= ? OR hidden_at > ? ORDER BY session",
+            [(position + 1) << ORDINAL_BITS, position],
+        )
+        for document in session_documents(files, [name for (name,) in touched]):
+            for number in document["session"]:
+                writer.delete_documents_by_term("session", number)
+            writer.add_document(document)
+        self._commit(index, writer, watermark, dict(tokens))
+
+    @staticmethod
+    def _commit(index: LexicalIndex, writer: Any, watermark: Watermark, tokens: dict[str, int]) -> None:
+        writer.delete_documents_by_term("special", WATERMARK)
+        writer.add_document(index.special(watermark, tokens))
+        writer.commit()
+        writer.wait_merging_threads()
+        index.reload()
+
+
+def open_indexes(path: Path) -> tuple[LexicalIndex, LexicalIndex]:
+    """The rows' and the sessions' index. Raises ValueError or OSError where they are damaged."""
+    return LexicalIndex(path / "rows", rows_schema()), LexicalIndex(path / "sessions", sessions_schema())
+
+
+def published_generation(folder: Path, log: EventLog) -> str:
+    """The folder of the published indexes of this log, "" where nothing usable is published."""
+    state = read_json(folder / STATE_FILE) or {}
+    expected = (log.log_id, SCHEMA_VERSION, interpretation_version())
+    if (state.get("log_id"), state.get("schema_version"), state.get("interpretation_version")) != expected:
+        return ""
+    name = str(state.get("index", ""))
+    return name if name and all((folder / name / index).is_dir() for index in INDEXES) else ""
+
+
+def row_document(row: Row, totals: Counter[str]) -> tantivy.Document | None:
+    """A row as a tantivy document, None where it has no tokens; `totals` counts the fields' lengths."""
+    parts = document_of(row)
+    if not any(parts):
+        return None
+    document = tantivy.Document()
+    for name, tokens in zip(parts._fields, parts, strict=True):
+        if tokens:
+            document.add_text(name, " ".join(tokens) + PAD)
+            totals[name] += len(tokens) + PADDING
+    document.add_integer("id", row.id)
+    document.add_integer("occurred_at", row.occurred_at)
+    document.add_integer("session", number_of(row.session))
+    document.add_integer("seq", row.seq)
+    document.add_integer("digest", number_of(row.text_digest))
+    document.add_text("kind", row.kind)
+    document.add_text("assistant", row.assistant)
+    for folder in ancestors(row.project):
+        document.add_text("under", folder)
+    document.add_bytes("stored", _encode((parts.digest(), row._replace(seq=0))))
+    return document
+
+
+def session_documents(files: QueryFiles, sessions: Iterable[str]) -> Iterator[tantivy.Document]:
+    """One document a session, of all its shown rows."""
+    for session in sessions:
+        total: Counter[str] = Counter()
+        assistant = ""
+        projects: dict[str, None] = {}
+        for row in files.shown_rows("session = ?", [session]):
+            add_to_session(total, document_of(row))
+            assistant = assistant or row.assistant
+            projects.update(dict.fromkeys(ancestors(row.project)))
+        document = tantivy.Document()
+        document.add_integer("session", number_of(session))
+        document.add_text("assistant", assistant)
+        for folder in projects:
+            document.add_text("under", folder)
+        document.add_text("body", session_body(total))
+        document.add_bytes("stored", _encode((session, sorted(total.items()))))
+        yield document
+
+
+def session_body(total: Counter[str]) -> str:
+    """A session's tokens as one text; beyond a number of repeats more of them say nothing new."""
+    return " ".join((f"{token} " * min(n, SESSION_TOKEN_REPEATS_MAX)).rstrip() for token, n in total.items())

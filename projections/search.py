@@ -1,0 +1,296 @@
+"""Search: candidates from the published lexical index and from the log's tail, ranked together."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tantivy
+
+from session_mgmt_mcp.core.errors import InputError
+from session_mgmt_mcp.core.ports import EventLog
+from session_mgmt_mcp.projections import ranking
+from session_mgmt_mcp.projections.analysis import tokens_of
+from session_mgmt_mcp.projections.documents import number_of
+from session_mgmt_mcp.projections.excerpt import EXCERPT_CHARS_MAX, excerpt, matched_words, pattern_of
+from session_mgmt_mcp.projections.files import stamp
+from session_mgmt_mcp.projections.filters import Filters
+from session_mgmt_mcp.projections.lexical import (
+    LexicalIndex,
+    Statistics,
+    lexical_folder,
+    open_indexes,
+    published_generation,
+    stored_row,
+)
+from session_mgmt_mcp.projections.query_files import STATE_FILE
+from session_mgmt_mcp.projections.ranking import FIELD_BOOSTS, Candidate
+from session_mgmt_mcp.projections.results import Moment
+from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row
+from session_mgmt_mcp.projections.tail import QueryReader
+from session_mgmt_mcp.projections.tail_index import DocFrequency, TailIndex
+
+ROWS_MAX = 100  # best rows taken as candidates
+SESSIONS_MAX = 20  # sessions whose rows become candidates for the session's sake
+QUERY_TOKENS_MAX = 64
+RERANKED_MIN = 40  # rows looked at whole, at least
+WHY_WORDS_MAX = 8
+_FAST = ("id", "session", "seq", "occurred_at", "digest")
+_WHERE = {
+    "PromptSubmitted": "prompt",
+    "AssistantReplied": "reply",
+    "AssistantThought": "thinking",
+    "ToolCalled": "tool call",
+    "ToolReturned": "result",
+    "ReflectionRemembered": "reflection",
+    "SessionTitled": "title",
+    "ContextCompacted": "compaction summary",
+}
+
+
+_NO_STATISTICS = Statistics(0, {})
+
+
+class _Found(NamedTuple):
+    candidate: Candidate
+    address: Any  # of the stored row, None for rows of the tail
+
+
+class Search:
+    """Not thread-safe; `Views` holds the lock and refreshes `reader` first."""
+
+    def __init__(self, log: EventLog, views: Path, reader: QueryReader) -> None:
+        self._log = log
+        self._folder = lexical_folder(views)
+        self._reader = reader
+        self._tail = TailIndex()
+        self._rows: LexicalIndex | None = None
+        self._sessions: LexicalIndex | None = None
+        self._stamp: Any = None
+        self._loads = 0
+
+    @property
+    def watermark(self) -> int:
+        """Position up to which the published index reaches."""
+        return self._rows.watermark.position if self._rows else 0
+
+    def refresh(self) -> None:
+        """Follow what was published, and index the tail's new rows."""
+        changed = self._reload_index()
+        if changed or self._loads != self._reader.loads:
+            self._loads = self._reader.loads
+            self._tail.clear()
+            after = (self.watermark + 1) << ORDINAL_BITS
+            if self._reader.watermark.position > self.watermark:
+                for row in self._reader.files.shown_rows("id >= ?", [after]):
+                    self._tail.add(row)
+            self._reader.drain()
+            rows: Iterable[Row] = [row for i, row in self._reader.rows.items() if i >= after]
+        else:
+            rows = self._reader.drain()
+        for row in rows:
+            self._tail.add(row)
+
+    def _reload_index(self) -> bool:
+        now = stamp(self._folder / STATE_FILE)
+        generation = published_generation(self._folder, self._log) if now != self._stamp else None
+        if generation is not None:
+            self._stamp = now
+            self._open(generation)
+            return True
+        if self._rows is None or self._sessions is None or self._loads == self._reader.loads:
+            return False
+        before = self._rows.watermark
+        for index in (self._rows, self._sessions):
+            index.reload()
+        return self._rows.watermark != before
+
+    def _open(self, generation: str) -> None:
+        self._rows = self._sessions = None
+        if not generation:
+            return
+        try:
+            rows, sessions = open_indexes(self._folder / generation)
+        except (ValueError, OSError):  # damaged, or removed this moment: the tail covers everything
+            return
+        if rows.watermark.fits(self._log):
+            self._rows, self._sessions = rows, sessions
+
+    def search(self, query: str, limit: int, filters: Filters) -> list[Moment]:
+        """Raises InputError where the query is empty."""
+        if not query.strip():
+            raise InputError("the query is empty: say in words, names or paths what you are looking for")
+        tokens = _query_tokens(query)
+        if not tokens:
+            return []
+        sessions = self._session_scores(tokens, filters)
+        found = self._candidates(tokens, filters, sessions)
+        shown = self._reader.shows(list(found))
+        candidates = [f.candidate for i, f in found.items() if i in shown]
+        scores = ranking.combine(candidates, sessions)
+        order = ranking.ordered(candidates, scores)
+        return self._moments(tokens, order, scores, found, limit)
+
+    def _session_scores(self, tokens: Mapping[str, float], filters: Filters) -> dict[int, float]:
+        """BM25 of the best session documents, by session number."""
+        scores: dict[int, float] = {}
+        index = self._sessions
+        if index is not None:
+            query = _weighted(index.schema, {"body": 1.0}, tokens, filters.clauses(index.schema, rows=False))
+            hits = index.searcher.search(query, ROWS_MAX, count=False).hits
+            numbers = index.searcher.fast_field_values("session", [address for _, address in hits])
+            scores.update((int(n or 0), score) for n, (score, _) in zip(numbers, hits, strict=True))
+        statistics = index.statistics if index else _NO_STATISTICS
+        for session, score in self._tail.search_sessions(tokens, statistics, _frequency(index)).items():
+            number = number_of(session)
+            scores[number] = max(scores.get(number, 0.0), score)
+        return scores
+
+    def _candidates(
+        self, tokens: Mapping[str, float], filters: Filters, sessions: Mapping[int, float]
+    ) -> dict[int, _Found]:
+        found: dict[int, _Found] = {}
+        index = self._rows
+        best = sorted(sessions, key=lambda n: -sessions[n])[:SESSIONS_MAX]
+        if index is not None:
+            clauses = filters.clauses(index.schema, rows=True)
+            self._collect(index, _weighted(index.schema, FIELD_BOOSTS, tokens, clauses), found)
+            if best and filters.session is None:
+                among = tantivy.Query.term_set_query(index.schema, "session", best)
+                clauses.append(tantivy.Query.const_score_query(among, 0.0))
+                self._collect(index, _weighted(index.schema, FIELD_BOOSTS, tokens, clauses), found)
+        statistics = index.statistics if index else _NO_STATISTICS
+        scores = self._tail.search(tokens, FIELD_BOOSTS, statistics, _frequency(index))
+        kept = 0
+        for row_id in sorted(scores, key=lambda i: (-scores[i], -i)):
+            row = self._reader.rows.get(row_id) or self._published_row(row_id)
+            if row is None or not filters.passes(row):
+                continue
+            number, digest = number_of(row.session), number_of(row.text_digest)
+            candidate = Candidate(row.id, number, row.seq, row.occurred_at, digest, scores[row_id])
+            found[row.id] = _Found(candidate, None)
+            kept += 1
+            if kept >= 2 * ROWS_MAX:
+                break
+        return found
+
+    def _collect(self, index: LexicalIndex, query: tantivy.Query, found: dict[int, _Found]) -> None:
+        hits = index.searcher.search(query, ROWS_MAX, count=False).hits
+        addresses = [address for _, address in hits]
+        columns = [index.searcher.fast_field_values(name, addresses) for name in _FAST]
+        for (score, address), *values in zip(hits, *columns, strict=True):
+            row_id, session, seq, occurred_at, digest = (int(value or 0) for value in values)
+            candidate = Candidate(row_id, session, seq, occurred_at, digest, score)
+            found[candidate.id] = _Found(candidate, address)
+
+    def _published_row(self, row_id: int) -> Row | None:
+        """A row that is published in the query view, but not in the lexical index yet."""
+        return next(self._reader.files.shown_rows("id = ?", [row_id]), None)
+
+    def _row(self, found: _Found) -> Row | None:
+        if found.address is None or self._rows is None:
+            return self._reader.rows.get(found.candidate.id) or self._published_row(found.candidate.id)
+        return stored_row(bytes(self._rows.searcher.doc(found.address)["stored"][0]))
+
+    def _moments(
+        self,
+        tokens: Mapping[str, float],
+        order: list[Candidate],
+        scores: dict[int, float],
+        found: Mapping[int, _Found],
+        limit: int,
+    ) -> list[Moment]:
+        copies = Counter(c.digest for c in order)
+        firsts = list({c.digest: c for c in reversed(order)}.values())
+        firsts = ranking.ordered(firsts, scores)[: max(RERANKED_MIN, 2 * limit)]
+        rows = {c.id: row for c in firsts if (row := self._row(found[c.id])) is not None}
+        for c in firsts:
+            if c.id in rows:
+                match = ranking.metadata_match(tokens, _metadata_tokens(rows[c.id]))
+                scores[c.id] += ranking.METADATA * match
+        pattern = pattern_of(tokens)
+        return [
+            _moment(rows[c.id], scores[c.id], copies[c.digest], pattern)
+            for c in ranking.ordered(firsts, scores)[:limit]
+            if c.id in rows
+        ]
+
+
+def _frequency(index: LexicalIndex | None) -> DocFrequency:
+    if index is None:
+        return lambda field, token: 0
+    searcher = index.searcher
+    return lambda field, token: int(searcher.doc_freq(field, token))
+
+
+def _query_tokens(query: str) -> dict[str, float]:
+    """Token -> how often the query has it. Of very long queries the first tokens."""
+    counts: Counter[str] = Counter(tokens_of(query))
+    return {token: float(n) for token, n in list(counts.items())[:QUERY_TOKENS_MAX]}
+
+
+def _weighted(
+    schema: tantivy.Schema,
+    boosts: Mapping[str, float],
+    tokens: Mapping[str, float],
+    clauses: list[tantivy.Query],
+) -> tantivy.Query:
+    """Any of the tokens in any of the fields, and all of the clauses."""
+    query = tantivy.Query
+    any_of = [
+        (
+            tantivy.Occur.Should,
+            query.boost_query(query.term_query(schema, field, token, "freq"), boost * weight),
+        )
+        for field, boost in boosts.items()
+        for token, weight in tokens.items()
+    ]
+    matching = query.boolean_query(any_of)
+    if not clauses:
+        return matching
+    must = tantivy.Occur.Must
+    return query.boolean_query([(must, matching), *((must, clause) for clause in clauses)])
+
+
+def _metadata_tokens(row: Row) -> list[str]:
+    names = [file.replace("\\", "/").rsplit("/", 1)[-1] for file in row.files]
+    actor = "" if row.actor in ("assistant", "tool", "system", "unknown") else row.actor
+    return tokens_of(f"{row.tool} {actor} {row.branch}") + [name.lower() for name in names]
+
+
+def _moment(row: Row, score: float, copies: int, pattern: re.Pattern[str] | None) -> Moment:
+    text = row.text
+    words = matched_words(pattern, text) if pattern else []
+    if row.edit and pattern:
+        in_edit = matched_words(pattern, row.edit)
+        if len(in_edit) > len(words):
+            text, words = row.edit, in_edit
+    return Moment(
+        session=row.session,
+        position=row.position,
+        record=row.record,
+        occurred_at=row.occurred_at,
+        project=row.project,
+        assistant=row.assistant,
+        actor=row.actor,
+        kind=row.kind,
+        tool=row.tool,
+        files=row.files,
+        excerpt=excerpt(pattern, text) or " ".join(row.files)[:EXCERPT_CHARS_MAX],
+        score=round(score, 6),
+        why=_why(row, words, pattern),
+        copies=copies,
+    )
+
+
+def _why(row: Row, words: list[str], pattern: re.Pattern[str] | None) -> str:
+    places = [_WHERE.get(row.kind, "context")] if words else []
+    in_files = [w for w in matched_words(pattern, f"{row.tool} {' '.join(row.files)}")] if pattern else []
+    new = [word for word in in_files if word not in words]
+    if new:
+        places.append("tool and files")
+    named = (words + new)[:WHY_WORDS_MAX]
+    if not named:
+        return "matched: in its session"
+    return f"matched: {', '.join(named)} · in {', '.join(places)}"

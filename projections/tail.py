@@ -1,0 +1,120 @@
+"""The log beyond what is published, interpreted in memory: what makes an event findable the moment it is appended."""
+
+from pathlib import Path
+
+import duckdb
+
+from session_mgmt_mcp.core.envelope import Event
+from session_mgmt_mcp.core.ports import EventLog
+from session_mgmt_mcp.projections.facts import Facts
+from session_mgmt_mcp.projections.files import stamp
+from session_mgmt_mcp.projections.query_files import (
+    STATE_FILE,
+    QueryFiles,
+    empty_state,
+    load_state,
+    query_folder,
+)
+from session_mgmt_mcp.projections.rows import Row, UsageRow, interpret_event
+from session_mgmt_mcp.projections.tables import arrow_table
+
+RELOADS_MAX = 5
+
+
+class QueryReader:
+    """The published query view and the log's tail as one. Not thread-safe; `Views` holds the lock."""
+
+    def __init__(self, log: EventLog, views: Path) -> None:
+        self._log = log
+        self._views = views
+        self._stamp = (-1, 0, 0)
+        self.files: QueryFiles
+        self.loads = 0  # how often what is published was opened; tells others to reload too
+
+    def refresh(self) -> None:
+        """Take in what was published and appended since the last call."""
+        now = stamp(query_folder(self._views) / STATE_FILE)
+        if now != self._stamp:
+            self._reload()
+        head = self._log.head()
+        if head.position < self.position:
+            self._reload()
+        if head.position > self.position:
+            for batch in self._log.read(self.position, head.position):
+                self._apply(batch)
+
+    def _reload(self) -> None:
+        for attempt in range(RELOADS_MAX):
+            self._stamp = stamp(query_folder(self._views) / STATE_FILE)
+            state = load_state(self._views, self._log)
+            try:
+                files = QueryFiles(self._views, state or empty_state(self._log.log_id))
+                break
+            except (duckdb.Error, OSError):  # removed by a newer publish, or damaged
+                if attempt == RELOADS_MAX - 1 or stamp(query_folder(self._views) / STATE_FILE) == self._stamp:
+                    files = QueryFiles(self._views, empty_state(self._log.log_id))
+                    break
+        if self.loads:
+            self.files.close()
+        self.files = files
+        self.watermark = files.state.watermark
+        self.position = self.watermark.position
+        self.rows: dict[int, Row] = {}  # of the tail, by id; hidden ones too
+        self.new: list[Row] = []  # rows since the last `drain`
+        self.hidden: set[int] = set()
+        self._unsaved: list[Row] = []
+        self._unsaved_usage: list[UsageRow] = []
+        self._sessions = files.sessions()
+        self._facts = Facts(
+            lambda session: files.known(session) if session in self._sessions else [],
+            files.ids_of_keys,
+            files.forgotten(),
+        )
+        self.loads += 1
+
+    def _apply(self, batch: list[Event]) -> None:
+        for event in batch:
+            found = interpret_event(event)
+            for forgotten in found.forgotten:
+                self._facts.forget(forgotten.action_keys, event.position)
+            for row in map(self._facts.complete, found.rows):
+                self.rows[row.id] = row
+                self.new.append(row)
+                self._unsaved.append(row)
+            self._unsaved_usage.extend(found.usage)
+            self.position = event.position
+        self.hidden.update(self._facts.hidden)
+
+    def drain(self) -> list[Row]:
+        """Tail rows that were not drained before."""
+        new, self.new = self.new, []
+        return new
+
+    def sql(self) -> QueryFiles:
+        """The view with the tail's rows brought into DuckDB."""
+        run = self.files.connection
+        for name, records in (("rows", self._unsaved), ("usage", self._unsaved_usage)):
+            if records:
+                table = arrow_table(name, records)
+                run.register("unsaved", table)
+                run.execute(f"INSERT INTO delta_{name} SELECT * FROM unsaved")
+                run.unregister("unsaved")
+        hidden = list(self._facts.hidden.items())
+        if hidden:
+            run.executemany("INSERT INTO delta_hidden VALUES (?, ?)", hidden)
+        self._unsaved, self._unsaved_usage = [], []
+        self._facts.hidden.clear()
+        return self.files
+
+    def shows(self, ids: list[int]) -> set[int]:
+        """Those of these ids that are shown."""
+        published = [i for i in ids if i not in self.rows]
+        out = {i for i in ids if i in self.rows and i not in self.hidden}
+        if published:
+            marks = ",".join(map(str, published))
+            out.update(r[0] for r in self.files.fetch(f"SELECT id FROM shown WHERE id IN ({marks})"))
+        return out - self.hidden
+
+    def close(self) -> None:
+        if self.loads:
+            self.files.close()

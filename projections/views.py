@@ -1,0 +1,155 @@
+"""What people and assistants ask: search, timelines, sessions, status. Importing this loads no engine."""
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from session_mgmt_mcp.core.errors import InputError
+from session_mgmt_mcp.core.ports import EventLog
+from session_mgmt_mcp.projections.protocol import views_folder
+from session_mgmt_mcp.projections.results import Moment, SessionSummary, TimelinePage, ViewStatus
+
+if TYPE_CHECKING:
+    from session_mgmt_mcp.projections.query_files import QueryFiles
+    from session_mgmt_mcp.projections.search import Search
+    from session_mgmt_mcp.projections.tail import QueryReader
+
+LIMIT_MAX = 1000
+
+
+class Views:
+    """Reads the published projections of a data folder, and the log beyond them. Safe to use from several threads.
+
+    Every method first takes in what was appended or published since the last call.
+    """
+
+    def __init__(self, log: EventLog, folder: Path) -> None:
+        """`folder`: the data folder; nothing is opened or created before the first question."""
+        self._log = log
+        self._views = views_folder(folder)
+        self._lock = threading.RLock()
+        self._reader: QueryReader | None = None
+        self._search: Search | None = None
+
+    def refresh(self) -> None:
+        """Take in what was appended or published."""
+        with self._lock:
+            self._refresh()
+
+    def _refresh(self) -> "tuple[QueryReader, Search]":
+        if self._reader is None or self._search is None:
+            from session_mgmt_mcp.projections.search import Search
+            from session_mgmt_mcp.projections.tail import QueryReader
+
+            self._reader = QueryReader(self._log, self._views)
+            self._search = Search(self._log, self._views, self._reader)
+        self._reader.refresh()
+        self._search.refresh()
+        return self._reader, self._search
+
+    def _files(self) -> "QueryFiles":
+        return self._refresh()[0].sql()
+
+    def search(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        session: str | None = None,
+        project: str | None = None,
+        assistant: str | None = None,
+        kind: str | None = None,
+        after: int | None = None,
+        before: int | None = None,
+    ) -> list[Moment]:
+        """The best moments first. `session`: an id or the beginning of one; `after`, `before`: µs since the epoch.
+
+        Raises InputError: an empty query, an unknown session, a limit below 1.
+        """
+        from session_mgmt_mcp.projections.filters import Filters
+        from session_mgmt_mcp.projections.sessions import resolve_session
+
+        limit = _limit(limit)
+        with self._lock:
+            _, search = self._refresh()
+            full = None if session is None else resolve_session(self._files(), session)
+            return search.search(query, limit, Filters(full, project, assistant, kind, after, before))
+
+    def timeline(
+        self,
+        *,
+        session: str | None = None,
+        around: int | None = None,
+        before: int = 10,
+        after: int = 10,
+        cursor: str = "",
+        limit: int = 20,
+    ) -> TimelinePage:
+        """A stretch of a timeline: what a cursor points to, what lies around a position, the beginning of a session, or
+        the newest turns of all sessions. Raises InputError.
+        """
+        from session_mgmt_mcp.projections import timeline
+        from session_mgmt_mcp.projections.sessions import resolve_session
+
+        limit = _limit(limit)
+        with self._lock:
+            files = self._files()
+            if cursor:
+                return timeline.follow(files, timeline.decode_cursor(cursor), limit)
+            if around is not None:
+                return timeline.around_position(files, around, max(0, before), max(0, after))
+            if session is None:
+                return timeline.log_page(files, limit)
+            full = resolve_session(files, session)
+            return timeline.session_page(files, full, 0, limit, timeline.session_order(files, full))
+
+    def sessions(
+        self, *, project: str | None = None, assistant: str | None = None, limit: int = 50
+    ) -> list[SessionSummary]:
+        """The sessions, the last active first."""
+        from session_mgmt_mcp.projections.sessions import list_sessions
+
+        limit = _limit(limit)
+        with self._lock:
+            return list_sessions(self._files(), project=project, assistant=assistant, limit=limit)
+
+    def session(self, id_or_prefix: str) -> SessionSummary:
+        """Raises InputError that names candidates where the id is unknown or ambiguous."""
+        from session_mgmt_mcp.projections.sessions import resolve_session, session_summary
+
+        with self._lock:
+            files = self._files()
+            return session_summary(files, resolve_session(files, id_or_prefix))
+
+    def status(self) -> ViewStatus:
+        """How far the views are, and what they hold."""
+        with self._lock:
+            reader, search = self._refresh()
+            files = reader.sql()
+            kinds = files.fetch("SELECT kind, count(*) FROM shown GROUP BY kind ORDER BY kind")
+            unknown = files.fetch(
+                "SELECT origin, count(*) FROM shown WHERE kind = 'RecordUnknown' GROUP BY origin ORDER BY origin"
+            )
+            sessions = files.fetch("SELECT count(DISTINCT session) FROM shown")
+            return ViewStatus(
+                log_position=reader.position,
+                query_watermark=reader.watermark.position,
+                lexical_watermark=search.watermark,
+                sessions=sessions[0][0],
+                actions=sum(n for _, n in kinds),
+                kinds=dict(kinds),
+                unknown=dict(unknown),
+            )
+
+    def close(self) -> None:
+        """Close files; the next question opens them again."""
+        with self._lock:
+            if self._reader is not None:
+                self._reader.close()
+            self._reader = self._search = None
+
+
+def _limit(limit: int) -> int:
+    if limit < 1:
+        raise InputError(f"limit is {limit}; it must be at least 1")
+    return min(limit, LIMIT_MAX)
