@@ -28,6 +28,7 @@ from session_mgmt_mcp.core.interpret.claude_text import (
 )
 from session_mgmt_mcp.core.interpret.claude_types import ClaudeRecord, is_known, origin_of, read_record
 from session_mgmt_mcp.core.interpret.facts import Facts, string
+from session_mgmt_mcp.core.interpret.json_record import UNDECODABLE, repaired
 
 
 class _Message(msgspec.Struct):
@@ -65,6 +66,13 @@ _any = msgspec.json.Decoder()
 def interpret_record(event: Event, payload: bytes) -> Facts:
     """Raises NotAnObjectError."""
     record = read_record(payload)
+    try:
+        return _interpreted(event, record)
+    except UNDECODABLE:  # the broken spot lies in a part that is decoded only when it is needed
+        return _interpreted(event, read_record(repaired(payload)))
+
+
+def _interpreted(event: Event, record: ClaudeRecord) -> Facts:
     facts = Facts(
         event,
         uuid=string(record.uuid),

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from session_mgmt_mcp.core.interpret.json_record import read_object
+from session_mgmt_mcp.core.interpret.json_record import UNDECODABLE, read_object
 
 _NOTHING = msgspec.Raw(b"")
 
@@ -165,7 +165,7 @@ def inner_type(raw: msgspec.Raw) -> str:
     """The `type` of a nested object, "" where it is none."""
     try:
         value = _typed_decoder.decode(raw).type
-    except msgspec.MsgspecError:  # absent, or no object
+    except UNDECODABLE:  # absent, or no object
         return ""
     return value if isinstance(value, str) else ""
 

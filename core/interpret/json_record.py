@@ -8,7 +8,8 @@ import msgspec
 T = TypeVar("T")
 
 _BOM = b"\xef\xbb\xbf"
-_UNDECODABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+# What a decoder raises for bytes it refuses.
+UNDECODABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class NotAnObjectError(ValueError):
@@ -24,15 +25,16 @@ def read_object(raw: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """
     try:
         return decoder.decode(raw)
-    except _UNDECODABLE:
+    except UNDECODABLE:
         pass
     try:
-        return decoder.decode(_repaired(raw))
-    except _UNDECODABLE as error:
+        return decoder.decode(repaired(raw))
+    except UNDECODABLE as error:
         raise NotAnObjectError(str(error) or type(error).__name__) from None
 
 
-def _repaired(raw: bytes) -> bytes:
+def repaired(raw: bytes) -> bytes:
+    """The same object as JSON every decoder takes. Raises ValueError, RecursionError."""
     text = raw.removeprefix(_BOM).strip(b"\0 \t\r\n").decode("utf-8", "replace")
     value = json.loads(text, strict=False, parse_constant=lambda _: None)
     if not isinstance(value, dict):
