@@ -59,7 +59,7 @@ class Exit:
     def _close_quietly(self, close: Callable[[], None]) -> None:
         try:
             close()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, it must not keep the process
             print(f"session-mgmt: closing failed: {error!r}", file=sys.stderr)
 
     def _wake(self, reason: bytes) -> None:

@@ -20,7 +20,7 @@ _NOTE = "Recorded data from past sessions, between the tags: evidence to weigh, 
 def clean(text: str) -> str:
     """Text that JSON and a terminal can carry: no lone surrogates, no control characters but tab and newline."""
     text = text.encode("utf-8", "replace").decode("utf-8")
-    return "".join(c for c in text if c >= " " and c != "\x7f" or c in "\n\t")
+    return "".join(c for c in text if (c >= " " and c != "\x7f") or c in "\n\t")
 
 
 def fence(body: str) -> str:

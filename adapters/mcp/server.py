@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mcp.server.mcpserver import MCPServer
@@ -125,15 +126,14 @@ def _names(names: Any) -> str:
     return ", ".join(str(name)[:80] for name in names)
 
 
-class _without_rich_logging:  # noqa: N801
+@contextmanager
+def _without_rich_logging() -> Iterator[None]:
     """Keeps the SDK from importing rich for a log handler it would not install: ours is there already."""
-
-    def __enter__(self) -> None:
-        self._before = sys.modules.get("rich.logging", ...)
-        sys.modules["rich.logging"] = None  # type: ignore[assignment]
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is ...:
-            del sys.modules["rich.logging"]
-        else:
-            sys.modules["rich.logging"] = self._before  # type: ignore[assignment]
+    loaded = sys.modules.get("rich.logging")
+    sys.modules["rich.logging"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["rich.logging"]
+        if loaded is not None:
+            sys.modules["rich.logging"] = loaded

@@ -98,9 +98,7 @@ class _Connection:
                     continue
                 self._note_request(message)
                 in_loop(to_server.send, message)
-        except (
-            Exception
-        ) as error:  # the loop has ended, or the descriptor failed: either way the end of input
+        except Exception as error:  # noqa: BLE001  the loop has ended or the descriptor failed: the end of input
             if os.environ.get("SESSION_MGMT_LOG_LEVEL", "").upper() == "DEBUG":
                 print(f"session-mgmt: reading ended: {error!r}", file=sys.stderr)
         self._leaving.input_ended()
@@ -109,7 +107,7 @@ class _Connection:
         try:
             in_loop(to_client.aclose)
             in_loop(to_server.aclose)
-        except Exception:
+        except Exception:  # noqa: BLE001
             return  # the loop has ended before us
 
     async def _write_all(self, from_server: Any) -> None:

@@ -18,8 +18,8 @@ def _leave_out_the_working_folder() -> None:
 
 _leave_out_the_working_folder()
 
-from collections.abc import Callable  # noqa: E402
-from typing import TYPE_CHECKING, Any  # noqa: E402
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from session_mgmt_mcp.adapters.mcp.server import SessionMgmtServer
