@@ -32,7 +32,7 @@ from session_mgmt_mcp.core.settings import data_dir
 from session_mgmt_mcp.projections.results import Moment, SessionSummary, TimelinePage
 from session_mgmt_mcp.projections.views import Views
 from session_mgmt_mcp.tools import maintenance
-from session_mgmt_mcp.tools.maintenance import MaintenanceReport, maintenance_lock
+from session_mgmt_mcp.tools.maintenance import MaintenanceReport, Report, maintenance_lock
 
 REFLECTION_BYTES_MAX = 64 << 10
 MAINTENANCE_WAIT_S = 120.0
@@ -72,7 +72,7 @@ class App:
 
     def maintain(
         self,
-        report: Callable[[str], None] | None = None,
+        report: Report | None = None,
         *,
         force: bool = True,
         wait_s: float = MAINTENANCE_WAIT_S,
@@ -80,14 +80,17 @@ class App:
         """Drain, import live transcripts, seal, publish. Raises LockTimeoutError."""
         return maintenance.maintain(self.log, wait_s=wait_s, force=force, report=report)
 
-    def replay(
-        self, names: Sequence[str] | None = None, report: Callable[[str], None] | None = None
-    ) -> dict[str, str]:
+    def replay(self, names: Sequence[str] | None = None, report: Report | None = None) -> dict[str, str]:
         """Rebuild projections from the log alone; their digests. What serves now serves until the swap."""
         from session_mgmt_mcp.projections import publish
 
         with maintenance_lock(self.log.folder, MAINTENANCE_WAIT_S):
-            return publish.replay(self.log, self.folder, names, report)
+            return publish.replay(
+                self.log,
+                self.folder,
+                names,
+                report and (lambda name, at, end: report(f"rebuilding the {name} view", at, end)),
+            )
 
     def remember(
         self,

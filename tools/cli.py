@@ -51,7 +51,7 @@ def note(message: str) -> None:
 
 
 def _load(name: str) -> Command:
-    module: Command = importlib.import_module(  # type: ignore[assignment]
+    module: Command = importlib.import_module(
         f"session_mgmt_mcp.tools.commands.{name.replace('-', '_')}{'_' if name == 'import' else ''}"
     )
     return module

@@ -23,7 +23,7 @@ DUE_EVENTS = 8_000
 DUE_AGE_S = 15 * 60
 _POLL_S = 0.05
 
-Report = Callable[[str], None]
+Report = Callable[[str, int, int], None]  # what is being done, how far, of how much (0: unknown)
 
 
 class MaintenanceReport(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class MaintenanceReport(msgspec.Struct, frozen=True):
     unreadable: int  # spooled files that hold no event; kept as .bad
     imported: ImportReport
     sealed: int  # last sealed position
-    views: dict[str, int]  # projection -> its watermark
+    indexed: int  # actions added to the lexical index
 
 
 @contextlib.contextmanager
@@ -68,18 +68,17 @@ def maintain(
 
     Raises LockTimeoutError where another process is at it; interrupting it anywhere loses nothing.
     """
-    say = report or (lambda _: None)
+    say = report or (lambda *_: None)
     with maintenance_lock(log.folder, wait_s):
         unspooled, unreadable = drain(log)
-        say("importing transcripts of live sessions")
+        say("importing transcripts of live sessions", 0, 0)
         imported = _import_live(log)
         if force or _due(log):
             log.roll()
-        say("sealing the journal")
-        manifest = seal(log.folder, log.log_id, lambda last: say(f"sealed up to position {last}"))
-        say("publishing the views")
-        views = publish.update(log, Path(log.folder))
-        return MaintenanceReport(unspooled, unreadable, imported, manifest.last, views)
+        head = log.head().position
+        manifest = seal(log.folder, log.log_id, lambda last: say("sealing the journal", last, head))
+        views = publish.update(log, Path(log.folder), lambda *at: say(f"building the {at[0]} view", *at[1:]))
+        return MaintenanceReport(unspooled, unreadable, imported, manifest.last, views["indexed"])
 
 
 def _import_live(log: FileLog) -> ImportReport:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -75,7 +76,7 @@ def to_table(rows: Sequence[Row]) -> pa.Table:
 def _envelope(row: Row) -> Envelope:
     try:
         return decode_envelope(row.envelope)
-    except Exception as error:  # msgspec has several
+    except msgspec.MsgspecError as error:
         raise LogCorruptError(f"the envelope of position {row.position} does not decode: {error}") from error
 
 

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import msgspec
+
 from session_mgmt_mcp.core.envelope import Envelope, NewEvent, decode_envelope
 from session_mgmt_mcp.core.log.log import FileLog
 
@@ -23,19 +25,27 @@ def drain(log: FileLog) -> tuple[int, int]:
         raw = Path(path).read_bytes()
         size = int.from_bytes(raw[:4], "little")
         envelope = _decode(raw[4 : 4 + size]) if len(raw) >= 4 + size else None
-        if envelope is None:
+        event_id = _id_of(path)
+        if envelope is None or event_id is None:
             os.rename(path, path.removesuffix(".event") + ".bad")
             bad += 1
             continue
-        event_id = bytes.fromhex(os.path.basename(path).removesuffix(".event"))
         log.append([NewEvent(event_id, envelope, raw[4 + size :])])
         os.unlink(path)
         appended += 1
     return appended, bad
 
 
+def _id_of(path: str) -> bytes | None:
+    name = os.path.basename(path).removesuffix(".event")
+    try:
+        return bytes.fromhex(name) if len(name) == 32 else None
+    except ValueError:
+        return None
+
+
 def _decode(raw: bytes) -> Envelope | None:
     try:
         return decode_envelope(raw)
-    except Exception:  # msgspec has several; whatever it is, the file is kept
+    except msgspec.MsgspecError:
         return None

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,7 +59,7 @@ def _next_chain(chain: bytes, frame_leaves: list[bytes]) -> bytes:
 
 def _check_manifests(folder: str) -> None:
     found = versions(folder)
-    for version, following in zip(found, found[1:], strict=False):
+    for version, following in pairwise(found):
         raw = Path(manifest_path(folder, version)).read_bytes()
         named = read_manifest(manifest_path(folder, following)).previous
         if sha256(raw).digest().hex() != named:
@@ -100,9 +101,11 @@ def _frames(path: str) -> Iterator[list[Row]]:
 def _leaf(row: Row) -> bytes:
     if (row.payload is None) != (row.payload_salt is None):
         raise LogCorruptError(f"position {row.position} has only one of payload and salt")
-    if row.payload is not None and row.payload_salt is not None:
-        if sha256(row.payload_salt + row.payload).digest() != row.payload_hash:
-            raise LogCorruptError(f"the payload of position {row.position} is not the one that was appended")
+    if (
+        row.payload_salt is not None
+        and sha256(row.payload_salt + (row.payload or b"")).digest() != row.payload_hash
+    ):
+        raise LogCorruptError(f"the payload of position {row.position} is not the one that was appended")
     return bytes(
         sha256(
             b"\0" + row.position.to_bytes(8, "little") + row.event_id + row.payload_hash + row.envelope

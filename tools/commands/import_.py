@@ -1,0 +1,62 @@
+"""`import`: append transcripts to the log."""
+
+import argparse
+from pathlib import Path
+
+import msgspec
+
+from session_mgmt_mcp.adapters.claude_code.importer import ImportReport
+from session_mgmt_mcp.core.errors import InputError
+from session_mgmt_mcp.tools.app import App
+from session_mgmt_mcp.tools.cli import emit_json
+from session_mgmt_mcp.tools.progress import import_progress, stages
+
+EXAMPLE = "session-mgmt-mcp import ~/.claude/projects"
+FORMATS = ("auto", "claude-code")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="transcripts, or folders of them")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="auto",
+        help="whose transcripts; so far Claude Code's (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-views", action="store_true", help="append only; the views follow at the next maintenance"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when every line was taken, 1 when some could not be read; what was read is in the log either way."""
+    for path in args.paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder; give a transcript or a folder of them")
+    with App.open(create=True) as app:
+        with import_progress() as progress:
+            report = app.import_claude(args.paths, progress)
+        if report.appended and not args.no_views:
+            with stages() as show:
+                app.maintain(show)
+    if args.json:
+        emit_json(msgspec.to_builtins(report))
+    else:
+        print_report(report)
+    return 1 if report.errors else 0
+
+
+def print_report(report: ImportReport) -> None:
+    print(
+        f"{report.read} records of {report.files} files: {report.appended} appended, {report.duplicates} known, "
+        f"{report.noise} noise, {report.errors} unreadable"
+    )
+    for name, counts in (
+        ("of unknown type, kept raw", report.unknown_by_type),
+        ("noise", report.noise_by_type),
+    ):
+        if counts:
+            listed = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
+            print(f"{name}: {listed}")
+    for sample in report.error_samples:
+        print(f"unreadable: {sample.path}:{sample.line}: {sample.reason}")

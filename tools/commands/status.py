@@ -1,0 +1,44 @@
+"""`status`: what is captured, how far the views are, what is wrong."""
+
+import argparse
+from typing import Any
+
+from session_mgmt_mcp.tools.app import App
+from session_mgmt_mcp.tools.cli import emit_json
+
+EXAMPLE = "session-mgmt-mcp status --json"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Nothing to configure."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 where all is well, 1 where there is something to mend."""
+    with App.open() as app:
+        state = app.status()
+    if args.json:
+        emit_json(state)
+    else:
+        _print(state)
+    return 1 if state["findings"] else 0
+
+
+def _print(state: dict[str, Any]) -> None:
+    views = state["views"]
+    print(f"data folder   {state['folder']}")
+    print(
+        f"log           {state['position']} events, sealed up to {state['sealed']}, {_mib(state['log_bytes'])}"
+    )
+    print(
+        f"views         {views['sessions']} sessions, {views['actions']} actions, {_mib(state['views_bytes'])}; "
+        f"published up to {views['query_watermark']} (query), {views['lexical_watermark']} (lexical)"
+    )
+    for kind, count in sorted(views["unknown"].items()):
+        print(f"unknown type  {kind}: {count}, kept raw")
+    for finding in state["findings"]:
+        print(f"to mend       {finding}")
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB"

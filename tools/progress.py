@@ -1,0 +1,87 @@
+"""Progress on stderr: a bar where that is a terminal, a line now and then where it is not."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+if TYPE_CHECKING:
+    from session_mgmt_mcp.adapters.claude_code.importer import Progress as ImportProgress
+
+_LINE_EVERY_S = 5.0
+
+
+@contextmanager
+def import_progress() -> "Iterator[Callable[[ImportProgress], None]]":
+    """A callback for `import_files`."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("importing", total=None)
+
+        def show(at: "ImportProgress") -> None:
+            bar.update(
+                task,
+                completed=at.bytes,
+                total=at.bytes_total,
+                description=f"importing file {at.files} of {at.files_total}, {at.read} records",
+            )
+
+        yield show
+
+
+def _lines() -> "Callable[[ImportProgress], None]":
+    last = time.monotonic()
+
+    def show(at: "ImportProgress") -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LINE_EVERY_S:
+            last = time.monotonic()
+            share = 100 * at.bytes // at.bytes_total if at.bytes_total else 100
+            print(
+                f"importing: {share} % · file {at.files} of {at.files_total} · {at.read} records",
+                file=sys.stderr,
+            )
+
+    return show
+
+
+@contextmanager
+def stages() -> "Iterator[Callable[[str, int, int], None]]":
+    """A callback for long jobs: (what is being done, how far, of how much)."""
+    if not sys.stderr.isatty():
+        yield _stage_lines()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda stage, at, end: bar.update(task, description=stage, completed=at, total=end or None)
+
+
+def _stage_lines() -> Callable[[str, int, int], None]:
+    stage_before, last = "", 0.0
+
+    def show(stage: str, at: int, end: int) -> None:
+        nonlocal stage_before, last
+        if stage != stage_before or time.monotonic() - last >= _LINE_EVERY_S:
+            stage_before, last = stage, time.monotonic()
+            print(f"{stage}: {at} of {end}" if end else stage, file=sys.stderr, flush=True)
+
+    return show
+
+
+def quiet(*_: object) -> None:
+    """A callback that shows nothing."""

@@ -1,0 +1,158 @@
+"""What people see in a terminal. Everything goes to stdout; colour only where it is a terminal."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from session_mgmt_mcp.projections.results import Moment, SessionSummary, Turn
+
+_LABELS = {
+    "PromptSubmitted": "prompt",
+    "AssistantReplied": "reply",
+    "AssistantThought": "thought",
+    "ToolCalled": "call",
+    "ToolReturned": "result",
+    "ContextCompacted": "compaction",
+    "SessionStarted": "start",
+    "SessionEnded": "end",
+    "SessionTitled": "title",
+    "ReflectionRemembered": "reflection",
+    "ContextNoted": "note",
+    "RecordUnknown": "unknown",
+}
+TURN_CHARS = 600
+
+
+def console() -> Console:
+    """Rich on stdout; plain text, unwrapped, where that is no terminal."""
+    made = Console(highlight=False, soft_wrap=True)
+    return made
+
+
+def iso(us: int) -> str | None:
+    """ISO 8601 in UTC with milliseconds, None for an unknown time."""
+    if not us:
+        return None
+    return datetime.fromtimestamp(us / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def minute(us: int) -> str:
+    """Local time to the minute, for people."""
+    return datetime.fromtimestamp(us / 1e6).astimezone().strftime("%Y-%m-%d %H:%M") if us else "time unknown"
+
+
+def label(kind: str, tool: str = "") -> str:
+    """A short word for an action's kind."""
+    word = _LABELS.get(kind, kind)
+    return f"{word} {tool}" if tool else word
+
+
+def moment_json(moment: Moment) -> dict[str, Any]:
+    """The search contract's object, and what else is known."""
+    return {
+        "session": moment.session,
+        "position": moment.position,
+        "record": moment.record,
+        "occurred_at": iso(moment.occurred_at),
+        "project": moment.project,
+        "assistant": moment.assistant,
+        "actor": moment.actor,
+        "excerpt": moment.excerpt,
+        "score": round(moment.score, 6),
+        "why": moment.why,
+        "kind": moment.kind,
+        "tool": moment.tool,
+        "files": list(moment.files),
+        "copies": moment.copies,
+    }
+
+
+def turn_json(turn: Turn) -> dict[str, Any]:
+    return {
+        "session": turn.session,
+        "position": turn.position,
+        "record": turn.record,
+        "occurred_at": iso(turn.occurred_at),
+        "project": turn.project,
+        "assistant": turn.assistant,
+        "actor": turn.actor,
+        "kind": turn.kind,
+        "tool": turn.tool,
+        "files": list(turn.files),
+        "is_error": turn.is_error,
+        "text": turn.text,
+    }
+
+
+def session_json(session: SessionSummary) -> dict[str, Any]:
+    return {
+        "session": session.session,
+        "assistant": session.assistant,
+        "project": session.project,
+        "branch": session.branch,
+        "title": session.title,
+        "started_at": iso(session.started_at),
+        "ended_at": iso(session.ended_at),
+        "prompts": session.prompts,
+        "tool_calls": session.tool_calls,
+        "actions": session.actions,
+        "first_position": session.first_position,
+        "last_position": session.last_position,
+    }
+
+
+def print_moments(moments: Iterable[Moment]) -> None:
+    out = console()
+    for moment in moments:
+        head = Text.assemble(
+            (minute(moment.occurred_at), "cyan"),
+            "  ",
+            (label(moment.kind, moment.tool), "bold"),
+            f"  {moment.project or 'no project'}",
+        )
+        out.print(head)
+        out.print(Text(f"  {moment.excerpt}"))
+        copies = f" · {moment.copies} copies" if moment.copies > 1 else ""
+        out.print(
+            Text(f"  position {moment.position} · session {moment.session}{copies} · {moment.why}", "dim")
+        )
+
+
+def print_sessions(sessions: Iterable[SessionSummary]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for name in ("last active", "session", "project", "prompts", "calls", "title"):
+        table.add_column(
+            name, overflow="fold" if name == "session" else "ellipsis", no_wrap=name != "session"
+        )
+    for session in sessions:
+        table.add_row(
+            minute(session.ended_at),
+            session.session,
+            session.project,
+            str(session.prompts),
+            str(session.tool_calls),
+            " ".join(session.title.split())[:80],
+        )
+    console().print(table)
+
+
+def print_turns(turns: Iterable[Turn], *, full: bool = False) -> None:
+    out = console()
+    for turn in turns:
+        failed = (" failed", "red") if turn.is_error else ""
+        head = Text.assemble(
+            (f"{turn.position:>7}", "dim"),
+            "  ",
+            (minute(turn.occurred_at), "cyan"),
+            "  ",
+            (f"{turn.actor} · {label(turn.kind, turn.tool)}", "bold"),
+            failed,
+        )
+        out.print(head)
+        text = turn.text if full or len(turn.text) <= TURN_CHARS else turn.text[:TURN_CHARS] + " …"
+        for line in text.splitlines():
+            out.print(Text(f"         {line}"))
