@@ -20,6 +20,10 @@ _SECRET = re.compile(
 )
 
 
+class ChangedMeanwhileError(SettingsFileError):
+    """The file is not what it was when the change was planned. Plan anew."""
+
+
 class FileChange(NamedTuple):
     """One file before and after. None: it does not exist."""
 
@@ -81,11 +85,12 @@ def backups(path: Path) -> list[Path]:
 def make(changes: Sequence[FileChange]) -> list[AppliedChange]:
     """Make all changes or, if one cannot be made, none.
 
-    Raises SettingsFileError if a file is not as it was when the change was planned, or cannot be written.
+    Raises ChangedMeanwhileError if a file is not as it was when the change was planned, SettingsFileError if one cannot
+    be written.
     """
     for change in changes:
         if read(change.path) != change.before:
-            raise SettingsFileError(
+            raise ChangedMeanwhileError(
                 f"{change.path} was changed by another program in the meantime. Nothing was changed; run this again."
             )
     prepared: list[_Prepared] = []

@@ -1,0 +1,225 @@
+"""`session-mgmt-mcp setup`: find assistants, register with them, import their history; `--undo` takes it back."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from session_mgmt_mcp.adapters.claude_code import install
+from session_mgmt_mcp.adapters.claude_code.client import Client, find_client, known_events
+from session_mgmt_mcp.adapters.claude_code.settings_files import AppliedChange, ChangedMeanwhileError
+from session_mgmt_mcp.core.errors import LockTimeoutError
+from session_mgmt_mcp.core.settings import data_dir
+from session_mgmt_mcp.tools.app import App
+from session_mgmt_mcp.tools.cli import emit_json
+from session_mgmt_mcp.tools.progress import import_progress, quiet, stages
+
+EXAMPLE = "session-mgmt-mcp setup --dry-run"
+_ATTEMPTS = 3  # a running assistant rewrites its own file now and then
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The options of `setup`."""
+    parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+    parser.add_argument(
+        "--undo", action="store_true", help="take the registration back; what was captured stays"
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--no-backfill", action="store_true", help="leave out the history that is there already"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Set up or undo. Raises DataFolderError and SettingsFileError, both before anything is changed."""
+    talk = _Talk(quiet=args.json)
+    client = find_client()
+    if client is None:
+        return _no_assistant(args, talk)
+    return _undo(args, talk, client) if args.undo else _set_up(args, talk, client)
+
+
+class _Talk:
+    """What is said to people. With `quiet` (for machines) nothing is said and nothing asked."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+
+    def say(self, text: str = "") -> None:
+        if not self.quiet:
+            print(text, flush=True)
+
+    def agreed(self, question: str) -> bool:
+        """Ask where somebody is there to answer; everywhere else the command itself is the answer."""
+        if self.quiet or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            return True
+        return input(f"{question} [Y/n] ").strip().lower() in ("", "y", "yes")
+
+
+def _no_assistant(args: argparse.Namespace, talk: _Talk) -> int:
+    talk.say("No assistant was found: there is no Claude Code folder (~/.claude) and no `claude` on PATH.")
+    talk.say("Nothing was changed. To see what this does, run `session-mgmt-mcp demo`;")
+    talk.say("after installing Claude Code run `session-mgmt-mcp setup` again.")
+    if args.json:
+        emit_json({"assistants": [], "changes": [], "applied": False, "try": "session-mgmt-mcp demo"})
+    return 0
+
+
+def _set_up(args: argparse.Namespace, talk: _Talk, client: Client) -> int:
+    folder = data_dir()
+    _check_folder(folder)
+    target = install.this_installation(folder)
+    plan = install.plan_install(client, target)
+    _introduce(talk, client, folder)
+    _show(talk, plan, diffs=args.dry_run)
+    report: dict[str, Any] = _report(client, folder, plan)
+    if args.dry_run:
+        talk.say("\nThis was a dry run: nothing was changed.")
+        if args.json:
+            emit_json(report)
+        return 0
+    if not args.yes and not talk.agreed("\nGo on?"):
+        talk.say("Nothing was changed.")
+        return 0
+    with App.open(folder, create=True) as app:
+        # First the hooks: what happens during the import is captured, and what is read twice is stored once.
+        done = _register(client, target)
+        _show_done(talk, done)
+        report |= {"applied": True, "changes": _changes(done)}
+        if app.paused_since is not None:
+            talk.say("Capture is paused: `session-mgmt-mcp resume` goes on.")
+        if not args.no_backfill:
+            report["backfill"] = _backfill(talk, app, client)
+        report["position"] = app.log.head().position
+    talk.say("\nDone. New Claude Code sessions are captured; those open now, after their next start.")
+    talk.say("Find something:  session-mgmt-mcp search 'why did the login test fail'")
+    talk.say("Take it back:    session-mgmt-mcp setup --undo")
+    if args.json:
+        emit_json(report)
+    return 0
+
+
+def _undo(args: argparse.Namespace, talk: _Talk, client: Client) -> int:
+    folder = data_dir()
+    plan = install.plan_undo(client)
+    _show(talk, plan, diffs=args.dry_run)
+    report = _report(client, folder, plan)
+    if args.dry_run:
+        talk.say("\nThis was a dry run: nothing was changed.")
+    elif not plan.changes:
+        talk.say("Nothing of session-mgmt-mcp is registered with Claude Code.")
+    elif args.yes or talk.agreed("\nGo on?"):
+        done = _undone(client)
+        _show_done(talk, done)
+        report |= {"applied": True, "changes": _changes(done)}
+    else:
+        talk.say("Nothing was changed.")
+    if folder.exists():
+        talk.say(f"What was captured stays in {folder}; remove that folder if you do not want it.")
+    if args.json:
+        emit_json(report)
+    return 0
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises DataFolderError for a folder that cannot be used; creates nothing."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        App.open(folder).close()
+
+
+def _register(client: Client, target: install.Target) -> list[AppliedChange]:
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return install.apply(install.plan_install(client, target))
+        except ChangedMeanwhileError:
+            continue
+    return install.apply(install.plan_install(client, target))
+
+
+def _undone(client: Client) -> list[AppliedChange]:
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return install.undo(client)
+        except ChangedMeanwhileError:
+            continue
+    return install.undo(client)
+
+
+def _backfill(talk: _Talk, app: App, client: Client) -> dict[str, Any]:
+    """Import the history. Interrupted, it is run again: what is stored already is stored once."""
+    if not client.transcripts.is_dir():
+        talk.say(f"\nNo history yet: {client.transcripts} does not exist.")
+        return {}
+    talk.say(f"\nImporting history from {client.transcripts}")
+    if talk.quiet:
+        report = app.import_claude([client.transcripts])
+    else:
+        with import_progress() as progress:
+            report = app.import_claude([client.transcripts], progress)
+    talk.say(
+        f"  {report.files} files, {report.read} records: {report.appended} new, {report.duplicates} known already, "
+        f"{report.noise} noise, {report.errors} unreadable"
+    )
+    for sample in report.error_samples[:3]:
+        talk.say(f"  unreadable: {sample.path}, line {sample.line}: {sample.reason}")
+    try:
+        if talk.quiet:
+            app.maintain(quiet)
+        else:
+            with stages() as show:
+                app.maintain(show)
+    except LockTimeoutError:
+        talk.say("  another process is building the views; search sees everything all the same")
+    result: dict[str, Any] = msgspec.to_builtins(report)
+    return result
+
+
+def _introduce(talk: _Talk, client: Client, folder: Path) -> None:
+    events = len(known_events(client.version))
+    talk.say(f"Found Claude Code {client.version_text} ({client.config}).")
+    talk.say("\nWhat is captured, from now on and from the history that is there:")
+    talk.say("  prompts, replies and thinking, tool calls and their results, edits, compactions, subagents.")
+    talk.say(f"  Hooks on {events} events report them live; transcripts add what hooks are not told.")
+    talk.say(f"Where it is kept: {folder}, readable by you alone.")
+    talk.say(
+        "Nothing leaves this machine: no account, no network. Known shapes of secrets and whatever stands in"
+    )
+    talk.say("  <private>…</private> are taken out before anything is written.")
+
+
+def _show(talk: _Talk, plan: install.Plan, *, diffs: bool) -> None:
+    if plan.changes:
+        talk.say("\nWhat changes:")
+    for change in plan.changes:
+        talk.say(f"  {change.action} {change.path}")
+        if diffs:
+            talk.say(change.diff())
+    for text in plan.notes:
+        talk.say(f"Note: {text}")
+
+
+def _show_done(talk: _Talk, done: list[AppliedChange]) -> None:
+    if not done:
+        talk.say("\nRegistered already: no file had to change.")
+    for change in done:
+        verb = {"create": "created", "edit": "edited", "remove": "removed"}[change.action]
+        kept = f" (as it was: {change.backup})" if change.backup and change.backup.exists() else ""
+        talk.say(f"{verb} {change.path}{kept}")
+
+
+def _report(client: Client, folder: Path, plan: install.Plan) -> dict[str, Any]:
+    return {
+        "assistants": [{"name": "claude-code", "version": client.version_text, "config": str(client.config)}],
+        "data_dir": str(folder),
+        "applied": False,
+        "changes": [{"path": str(c.path), "action": c.action, "diff": c.diff()} for c in plan.changes],
+        "notes": list(plan.notes),
+    }
+
+
+def _changes(done: list[AppliedChange]) -> list[dict[str, Any]]:
+    return [
+        {"path": str(c.path), "action": c.action, "backup": str(c.backup) if c.backup else None} for c in done
+    ]
