@@ -8,6 +8,8 @@ from typing import BinaryIO
 
 import msgspec
 
+from session_mgmt_mcp.core.errors import DataFolderError
+
 _HEAD_BYTES = 256
 
 
@@ -55,15 +57,20 @@ class Bookmarks:
         self._marks.update((str(path), mark) for path, mark in marks.items())
 
     def save(self) -> None:
-        """Write the file anew. Files that are gone are dropped. Raises OSError."""
+        """Write the file anew; transcripts that are gone are dropped. Raises DataFolderError."""
         self._marks = {path: mark for path, mark in self._marks.items() if os.path.exists(path)}
         temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
         try:
             temporary.write_bytes(msgspec.json.encode(self._marks))
             temporary.chmod(0o600)
             temporary.replace(self._path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise DataFolderError(
+                f"{self._path}: cannot be written ({error.strerror or error}); what was read is in the log, "
+                "make the folder writable to go on from there"
+            ) from error
 
 
 def _head(file: BinaryIO, offset: int) -> str:

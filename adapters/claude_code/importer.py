@@ -129,9 +129,9 @@ class _Import:
         before = 0
         try:
             for path, size in zip(paths, sizes, strict=True):
+                self._file(path, before)
                 if self._stopped:
                     break
-                self._file(path, before)
                 before += size
                 self._bytes_done = before
                 self.report.files += 1
