@@ -55,7 +55,10 @@ class _Talk:
         """Ask where somebody is there to answer; everywhere else the command itself is the answer."""
         if self.quiet or not (sys.stdin.isatty() and sys.stdout.isatty()):
             return True
-        return input(f"{question} [Y/n] ").strip().lower() in ("", "y", "yes")
+        try:
+            return input(f"{question} [Y/n] ").strip().lower() in ("", "y", "yes")
+        except EOFError:
+            return False
 
 
 def _no_assistant(args: argparse.Namespace, talk: _Talk) -> int:
@@ -125,7 +128,11 @@ def _undo(args: argparse.Namespace, talk: _Talk, client: Client) -> int:
 
 def _check_folder(folder: Path) -> None:
     """Raises DataFolderError for a folder that cannot be used; creates nothing."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        fresh = not folder.exists() or not any(folder.iterdir())
+    except OSError:
+        fresh = False
+    if not fresh:
         App.open(folder).close()
 
 
