@@ -9,7 +9,7 @@ import re
 import threading
 from collections.abc import Iterator
 
-import snowballstemmer
+import tantivy
 
 WORD_CHARS_MAX = 80
 CACHE_WORDS_MAX = 400_000
@@ -128,11 +128,14 @@ STOP_WORDS = frozenset(
 )
 _CJK = "\u0e00-\u0e7f\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _RAW = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+(?:[_./\\\-:@]+[^\W_{_CJK}]+)*")
+_RAW_ASCII = re.compile(r"[A-Za-z0-9]+(?:[_./\\\-:@]+[A-Za-z0-9]+)*")
 _PARTS = re.compile(r"[^\W_]+")
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _CJK_START = re.compile(rf"[{_CJK}]")
 _lock = threading.Lock()
-_stemmer = snowballstemmer.stemmer("english")
+_stemmer = (
+    tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.raw()).filter(tantivy.Filter.stemmer("english")).build()
+)  # Snowball's English stemmer, fifty times as fast as in Python
 _cache: dict[str, tuple[str, ...]] = {}
 
 
@@ -145,8 +148,8 @@ def word_tokens(word: str) -> tuple[str, ...]:
     """The tokens of one of `words`."""
     tokens = _cache.get(word)
     if tokens is None:
-        with _lock:  # the stemmer keeps state
-            tokens = _analyse(word)
+        tokens = _analyse(word)
+        with _lock:
             if len(_cache) >= CACHE_WORDS_MAX:
                 _cache.clear()
             _cache[word] = tokens
@@ -158,8 +161,9 @@ def tokens_of(text: str) -> list[str]:
     out: list[str] = []
     extend = out.extend
     cached = _cache.get
-    for word in _RAW.findall(text):
-        extend(cached(word) or word_tokens(word))
+    for word in (_RAW_ASCII if text.isascii() else _RAW).findall(text):
+        found = cached(word)
+        extend(word_tokens(word) if found is None else found)
     return out
 
 
@@ -192,4 +196,4 @@ def _wholes(word: str) -> Iterator[str]:
 
 def _add(out: list[str], token: str) -> None:
     if token not in STOP_WORDS:
-        out.append(_stemmer.stemWord(token) if token.isalpha() else token)
+        out.append(_stemmer.analyze(token)[0] if token.isalpha() else token)

@@ -1,49 +1,60 @@
-"""The part of a text around the words that match, and which words those are."""
+"""Where a text has the words of a query, and the part of it around them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 EXCERPT_CHARS_MAX = 240
-WORDS_MAX = 40
+SCAN_CHARS_MAX = 80_000
 LEAD_CHARS = 70
+FINDS_MAX = 20  # of one stem in one text
 _SPACE = re.compile(r"\s+")
-_SCAN_CHARS_MAX = 80_000
 
 
-def pattern_of(tokens: Iterable[str]) -> re.Pattern[str] | None:
-    """Finds words that begin with a token (a stem), None where there are no tokens."""
-    stems = sorted({_open_stem(t) for t in list(tokens)[:WORDS_MAX]}, key=len, reverse=True)
-    if not stems:
-        return None
-    return re.compile("|".join(_alternative(s) for s in stems), re.IGNORECASE)
+class Find(NamedTuple):
+    """A stem of the query at a place in a text."""
+
+    start: int
+    stem: str
 
 
-def _open_stem(token: str) -> str:
-    """`memori` is the stem of memory and of memories."""
+def open_stem(token: str) -> str:
+    """What words of a stem begin with: `memori` is the stem of memory and of memories."""
     return token[:-1] if len(token) > 3 and token.endswith("i") and token.isalpha() else token
 
 
-def _alternative(stem: str) -> str:
-    return rf"(?<![^\W_]){re.escape(stem)}[^\W_]*" if stem.isascii() else re.escape(stem)
+def find(stems: Iterable[str], text: str) -> list[Find]:
+    """Where words of `text` begin with one of the stems, or a camelCase part of them does; in order."""
+    text = text[:SCAN_CHARS_MAX]
+    lower = text.lower()
+    if len(lower) != len(text):  # letters whose lower case is longer
+        lower = text
+    out = []
+    for stem in stems:
+        at, found = lower.find(stem), 0
+        while at >= 0 and found < FINDS_MAX:
+            if at == 0 or not stem.isascii() or not lower[at - 1].isalnum() or text[at].isupper():
+                out.append(Find(at, stem))
+                found += 1
+            at = lower.find(stem, at + len(stem))
+    return sorted(out)
 
 
-def matched_words(pattern: re.Pattern[str], text: str) -> list[str]:
-    """The distinct words of `text` that match, in lower case, in order."""
-    return list(dict.fromkeys(m.group().lower() for m in pattern.finditer(text[:_SCAN_CHARS_MAX])))
+def matched_words(words: Mapping[str, Iterable[str]], finds: Iterable[Find]) -> list[str]:
+    """The query's words (word -> its stems) that were found, as the query has them."""
+    stems = {f.stem for f in finds}
+    return [word for word, having in words.items() if not stems.isdisjoint(having)]
 
 
-def excerpt(pattern: re.Pattern[str] | None, text: str) -> str:
-    """One line of at most EXCERPT_CHARS_MAX characters, around the place with the most different matching words."""
-    matches = list(pattern.finditer(text[:_SCAN_CHARS_MAX])) if pattern else []
-    start = 0
-    if matches:
-        best = 0
-        for i, match in enumerate(matches[:200]):
-            end = match.start() + EXCERPT_CHARS_MAX - LEAD_CHARS
-            within = {m.group().lower() for m in matches[i : i + 30] if m.end() <= end}
-            if len(within) > best:
-                best, start = len(within), match.start()
-        start = _word_start(text, max(0, start - LEAD_CHARS)) if start > LEAD_CHARS else 0
+def excerpt(finds: list[Find], text: str) -> str:
+    """One line of at most EXCERPT_CHARS_MAX characters, around the place with the most different stems."""
+    start, best = 0, 0
+    room = EXCERPT_CHARS_MAX - LEAD_CHARS
+    for i, (at, _) in enumerate(finds):
+        within = {f.stem for f in finds[i : i + 30] if f.start < at + room}
+        if len(within) > best:
+            best, start = len(within), at
+    start = _word_start(text, start - LEAD_CHARS) if start > LEAD_CHARS else 0
     line = _SPACE.sub(" ", text[start : start + 3 * EXCERPT_CHARS_MAX]).strip()
     lead = "…" if start else ""
     room = EXCERPT_CHARS_MAX - len(lead)

@@ -5,10 +5,11 @@ Tantivy's BM25 has k1 1.2 and b .75 built in. For rows b .4 ranks better, so eve
 """
 
 import contextlib
+import hashlib
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,13 @@ import msgspec
 import tantivy
 
 from session_mgmt_mcp.core.ports import EventLog
-from session_mgmt_mcp.projections.documents import add_to_session, ancestors, document_of, number_of
+from session_mgmt_mcp.projections.documents import (
+    RowDocument,
+    add_to_session,
+    ancestors,
+    document_of,
+    number_of,
+)
 from session_mgmt_mcp.projections.files import make_folder, read_json, write_json
 from session_mgmt_mcp.projections.protocol import Watermark
 from session_mgmt_mcp.projections.query_files import STATE_FILE, QueryFiles
@@ -27,7 +34,6 @@ SCHEMA_VERSION = 1
 PADDING = 50
 PAD = " \x01" * PADDING
 HEAP_BYTES = 64 << 20
-COMMIT_ROWS = 100_000
 SESSION_TOKEN_REPEATS_MAX = 64
 WATERMARK = "watermark"
 INDEXES = ("rows", "sessions")
@@ -147,9 +153,7 @@ class LexicalProjection:
 
     def update(self, files: QueryFiles, watermark: Watermark) -> int:
         """Index what the query view shows up to `watermark`; how many rows were added. Resumable at any point."""
-        added = self._update_rows(files, watermark) if self._rows.watermark != watermark else 0
-        if self._sessions.watermark != watermark:
-            self._update_sessions(files, watermark)
+        added = self._index(files, watermark) if self.watermark != watermark else 0
         if not self._published:
             state = {
                 "index": self._generation,
@@ -164,38 +168,41 @@ class LexicalProjection:
                 shutil.rmtree(entry, ignore_errors=True)
         return added
 
-    def _update_rows(self, files: QueryFiles, watermark: Watermark) -> int:
-        index, added = self._rows, 0
-        after = (index.watermark.position + 1) << ORDINAL_BITS
-        tokens = Counter(index.statistics.tokens)
-        writer = index.index.writer(HEAP_BYTES, 1)
-        hidden = files.fetch(
-            "SELECT id FROM all_rows WHERE hidden_at > ? AND id < ?", [index.watermark.position, after]
-        )
-        for (row_id,) in hidden:
-            writer.delete_documents_by_term("id", row_id)
-        for row in files.shown_rows("id >= ?", [after]):
-            document = row_document(row, tokens)
-            if document is not None:
-                writer.add_document(document)
-                added += 1
-        self._commit(index, writer, watermark, dict(tokens))
+    def _index(self, files: QueryFiles, watermark: Watermark) -> int:
+        """Session by session: each row is analysed once for its own document and for its session's."""
+        done = self._rows.watermark.position
+        after = (done + 1) << ORDINAL_BITS
+        row_tokens = Counter(self._rows.statistics.tokens)
+        session_tokens = Counter(self._sessions.statistics.tokens)
+        rows = self._rows.index.writer(HEAP_BYTES, 1)
+        sessions = self._sessions.index.writer(HEAP_BYTES, 1)
+        for (row_id,) in files.fetch("SELECT id FROM all_rows WHERE hidden_at > ? AND id < ?", [done, after]):
+            rows.delete_documents_by_term("id", row_id)
+        added = 0
+        for name in self._touched(files):
+            session = SessionDocument(name)
+            for row in files.shown_rows("session = ?", [name]):
+                document = document_of(row)
+                session.add(row, document)
+                if row.id >= after and any(document):
+                    rows.add_document(row_document(row, document, row_tokens))
+                    added += 1
+            sessions.delete_documents_by_term("session", number_of(name))
+            sessions.add_document(session.finish(session_tokens))
+        self._commit(self._rows, rows, watermark, dict(row_tokens))
+        self._commit(self._sessions, sessions, watermark, dict(session_tokens))
         return added
 
-    def _update_sessions(self, files: QueryFiles, watermark: Watermark) -> None:
-        index = self._sessions
-        position = index.watermark.position
-        tokens = Counter(index.statistics.tokens)
-        writer = index.index.writer(HEAP_BYTES, 1)
-        touched = files.fetch(
-            "SELECT DISTINCT session FROM all_rows WHERE id >= ? OR hidden_at > ? ORDER BY session",
-            [(position + 1) << ORDINAL_BITS, position],
-        )
-        for document in session_documents(files, [name for (name,) in touched]):
-            for number in document["session"]:
-                writer.delete_documents_by_term("session", number)
-            writer.add_document(document)
-        self._commit(index, writer, watermark, dict(tokens))
+    def _touched(self, files: QueryFiles) -> list[str]:
+        """Sessions with rows that are new or newly hidden."""
+        position = self.watermark.position
+        return [
+            name
+            for (name,) in files.fetch(
+                "SELECT session FROM all_rows WHERE id >= ? OR hidden_at > ? GROUP BY session ORDER BY min(id)",
+                [(position + 1) << ORDINAL_BITS, position],
+            )
+        ]
 
     @staticmethod
     def _commit(index: LexicalIndex, writer: Any, watermark: Watermark, tokens: dict[str, int]) -> None:
@@ -221,11 +228,8 @@ def published_generation(folder: Path, log: EventLog) -> str:
     return name if name and all((folder / name / index).is_dir() for index in INDEXES) else ""
 
 
-def row_document(row: Row, totals: Counter[str]) -> tantivy.Document | None:
-    """A row as a tantivy document, None where it has no tokens; `totals` counts the fields' lengths."""
-    parts = document_of(row)
-    if not any(parts):
-        return None
+def row_document(row: Row, parts: RowDocument, totals: Counter[str]) -> tantivy.Document:
+    """A row as a tantivy document; `totals` counts the fields' lengths."""
     document = tantivy.Document()
     for name, tokens in zip(parts._fields, parts, strict=True):
         if tokens:
@@ -244,26 +248,30 @@ def row_document(row: Row, totals: Counter[str]) -> tantivy.Document | None:
     return document
 
 
-def session_documents(files: QueryFiles, sessions: Iterable[str]) -> Iterator[tantivy.Document]:
+class SessionDocument:
     """One document a session, of all its shown rows."""
-    for session in sessions:
-        total: Counter[str] = Counter()
-        assistant = ""
-        projects: dict[str, None] = {}
-        for row in files.shown_rows("session = ?", [session]):
-            add_to_session(total, document_of(row))
-            assistant = assistant or row.assistant
-            projects.update(dict.fromkeys(ancestors(row.project)))
+
+    def __init__(self, session: str) -> None:
+        self._session = session
+        self._total: Counter[str] = Counter()
+        self._assistant = ""
+        self._folders: dict[str, None] = {}
+
+    def add(self, row: Row, parts: RowDocument) -> None:
+        add_to_session(self._total, parts)
+        self._assistant = self._assistant or row.assistant
+        if row.project not in self._folders:
+            self._folders.update(dict.fromkeys([row.project, *ancestors(row.project)]))
+
+    def finish(self, totals: Counter[str]) -> tantivy.Document:
+        """`totals` counts the fields' lengths. Beyond a number of repeats more of a token say nothing new."""
         document = tantivy.Document()
-        document.add_integer("session", number_of(session))
-        document.add_text("assistant", assistant)
-        for folder in projects:
+        document.add_integer("session", number_of(self._session))
+        document.add_text("assistant", self._assistant)
+        for folder in self._folders:
             document.add_text("under", folder)
-        document.add_text("body", session_body(total))
-        document.add_bytes("stored", _encode((session, sorted(total.items()))))
-        yield document
-
-
-def session_body(total: Counter[str]) -> str:
-    """A session's tokens as one text; beyond a number of repeats more of them say nothing new."""
-    return " ".join((f"{token} " * min(n, SESSION_TOKEN_REPEATS_MAX)).rstrip() for token, n in total.items())
+        body = {token: min(n, SESSION_TOKEN_REPEATS_MAX) for token, n in sorted(self._total.items())}
+        document.add_text("body", " ".join((f"{token} " * n).rstrip() for token, n in body.items()))
+        totals["body"] += sum(body.values())
+        document.add_bytes("stored", _encode((self._session, hashlib.sha256(_encode(body)).digest())))
+        return document

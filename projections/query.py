@@ -151,10 +151,13 @@ class QueryProjection:
         path = self._folder / f"{name}.tmp"
         run = self.files.connection.execute
         run(f"ATTACH {quoted(str(path))} AS fresh (ROW_GROUP_SIZE 16384)")
-        run(
-            "CREATE TABLE fresh.rows AS SELECT * REPLACE (CASE WHEN hidden_at > 0 THEN '' ELSE text END AS text, "
-            "CASE WHEN hidden_at > 0 THEN '' ELSE edit END AS edit) FROM all_rows ORDER BY id"
+        select = (
+            "SELECT * REPLACE (CASE WHEN hidden_at > 0 THEN '' ELSE text END AS text, "
+            "CASE WHEN hidden_at > 0 THEN '' ELSE edit END AS edit) FROM all_rows"
         )
+        run(f"CREATE TABLE fresh.rows AS {select} LIMIT 0")
+        for low, high in _stretches(self.files):  # sorted piecewise: text is not sorted as a whole
+            run(f"INSERT INTO fresh.rows {select} WHERE id >= ? AND id < ? ORDER BY id", [low, high])
         run("CREATE TABLE fresh.usage AS SELECT * FROM all_usage ORDER BY id")
         run("CREATE TABLE fresh.forgotten AS SELECT * FROM delta_forgotten")
         if state.base:
@@ -178,6 +181,18 @@ class QueryProjection:
         if self._files is not None:
             self._files.close()
             self._files = None
+
+
+def _stretches(files: QueryFiles) -> list[tuple[int, int]]:
+    """Ranges of ids that together hold every row, some PART_ROWS rows each."""
+    starts = [
+        r[0]
+        for r in files.fetch(
+            "SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM all_rows) WHERE n % ? = 1 ORDER BY id",
+            [PART_ROWS],
+        )
+    ]
+    return list(zip(starts, [*starts[1:], 1 << 62], strict=True))
 
 
 def _wants_base(state: QueryState) -> bool:

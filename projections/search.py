@@ -1,6 +1,5 @@
 """Search: candidates from the published lexical index and from the log's tail, ranked together."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,9 +10,10 @@ import tantivy
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.core.ports import EventLog
 from session_mgmt_mcp.projections import ranking
-from session_mgmt_mcp.projections.analysis import tokens_of
+from session_mgmt_mcp.projections.analysis import tokens_of, word_tokens
+from session_mgmt_mcp.projections.analysis import words as words_of
 from session_mgmt_mcp.projections.documents import number_of
-from session_mgmt_mcp.projections.excerpt import EXCERPT_CHARS_MAX, excerpt, matched_words, pattern_of
+from session_mgmt_mcp.projections.excerpt import EXCERPT_CHARS_MAX, excerpt, find, matched_words, open_stem
 from session_mgmt_mcp.projections.files import stamp
 from session_mgmt_mcp.projections.filters import Filters
 from session_mgmt_mcp.projections.lexical import (
@@ -34,7 +34,8 @@ from session_mgmt_mcp.projections.tail_index import DocFrequency, TailIndex
 ROWS_MAX = 100  # best rows taken as candidates
 SESSIONS_MAX = 20  # sessions whose rows become candidates for the session's sake
 QUERY_TOKENS_MAX = 64
-RERANKED_MIN = 40  # rows looked at whole, at least
+QUERY_WORDS_MAX = 32
+RERANKED_MIN = 30  # rows looked at whole, at least
 WHY_WORDS_MAX = 8
 _FAST = ("id", "session", "seq", "occurred_at", "digest")
 _WHERE = {
@@ -126,11 +127,11 @@ class Search:
             return []
         sessions = self._session_scores(tokens, filters)
         found = self._candidates(tokens, filters, sessions)
-        shown = self._reader.shows(list(found))
+        shown = self._reader.shows(list(found), self.watermark)
         candidates = [f.candidate for i, f in found.items() if i in shown]
         scores = ranking.combine(candidates, sessions)
         order = ranking.ordered(candidates, scores)
-        return self._moments(tokens, order, scores, found, limit)
+        return self._moments(query, tokens, order, scores, found, limit)
 
     def _session_scores(self, tokens: Mapping[str, float], filters: Filters) -> dict[int, float]:
         """BM25 of the best session documents, by session number."""
@@ -195,6 +196,7 @@ class Search:
 
     def _moments(
         self,
+        query: str,
         tokens: Mapping[str, float],
         order: list[Candidate],
         scores: dict[int, float],
@@ -209,9 +211,9 @@ class Search:
             if c.id in rows:
                 match = ranking.metadata_match(tokens, _metadata_tokens(rows[c.id]))
                 scores[c.id] += ranking.METADATA * match
-        pattern = pattern_of(tokens)
+        words = _query_words(query)
         return [
-            _moment(rows[c.id], scores[c.id], copies[c.digest], pattern)
+            _moment(rows[c.id], scores[c.id], copies[c.digest], words)
             for c in ranking.ordered(firsts, scores)[:limit]
             if c.id in rows
         ]
@@ -259,13 +261,23 @@ def _metadata_tokens(row: Row) -> list[str]:
     return tokens_of(f"{row.tool} {actor} {row.branch}") + [name.lower() for name in names]
 
 
-def _moment(row: Row, score: float, copies: int, pattern: re.Pattern[str] | None) -> Moment:
-    text = row.text
-    words = matched_words(pattern, text) if pattern else []
-    if row.edit and pattern:
-        in_edit = matched_words(pattern, row.edit)
-        if len(in_edit) > len(words):
-            text, words = row.edit, in_edit
+def _query_words(query: str) -> dict[str, list[str]]:
+    """The query's words -> the stems a text must have for them."""
+    out: dict[str, list[str]] = {}
+    for word in words_of(query):
+        stems = word_tokens(word)
+        if stems and len(out) < QUERY_WORDS_MAX:
+            out[word.lower()] = [open_stem(stem) for stem in stems]
+    return out
+
+
+def _moment(row: Row, score: float, copies: int, words: Mapping[str, list[str]]) -> Moment:
+    stems = list(dict.fromkeys(stem for having in words.values() for stem in having))
+    text, finds = row.text, find(stems, row.text)
+    if row.edit:
+        in_edit = find(stems, row.edit)
+        if len({f.stem for f in in_edit}) > len({f.stem for f in finds}):
+            text, finds = row.edit, in_edit
     return Moment(
         session=row.session,
         position=row.position,
@@ -277,20 +289,20 @@ def _moment(row: Row, score: float, copies: int, pattern: re.Pattern[str] | None
         kind=row.kind,
         tool=row.tool,
         files=row.files,
-        excerpt=excerpt(pattern, text) or " ".join(row.files)[:EXCERPT_CHARS_MAX],
+        excerpt=excerpt(finds, text) or " ".join(row.files)[:EXCERPT_CHARS_MAX],
         score=round(score, 6),
-        why=_why(row, words, pattern),
+        why=_why(row, words, matched_words(words, finds), stems),
         copies=copies,
     )
 
 
-def _why(row: Row, words: list[str], pattern: re.Pattern[str] | None) -> str:
-    places = [_WHERE.get(row.kind, "context")] if words else []
-    in_files = [w for w in matched_words(pattern, f"{row.tool} {' '.join(row.files)}")] if pattern else []
-    new = [word for word in in_files if word not in words]
+def _why(row: Row, words: Mapping[str, list[str]], in_text: list[str], stems: list[str]) -> str:
+    in_files = matched_words(words, find(stems, f"{row.tool} {' '.join(row.files)}"))
+    places = [_WHERE.get(row.kind, "context")] if in_text else []
+    new = [word for word in in_files if word not in in_text]
     if new:
         places.append("tool and files")
-    named = (words + new)[:WHY_WORDS_MAX]
+    named = (in_text + new)[:WHY_WORDS_MAX]
     if not named:
         return "matched: in its session"
     return f"matched: {', '.join(named)} · in {', '.join(places)}"

@@ -106,14 +106,18 @@ class QueryReader:
         self._facts.hidden.clear()
         return self.files
 
-    def shows(self, ids: list[int]) -> set[int]:
-        """Those of these ids that are shown."""
-        published = [i for i in ids if i not in self.rows]
-        out = {i for i in ids if i in self.rows and i not in self.hidden}
-        if published:
-            marks = ",".join(map(str, published))
-            out.update(r[0] for r in self.files.fetch(f"SELECT id FROM shown WHERE id IN ({marks})"))
-        return out - self.hidden
+    def shows(self, ids: list[int], indexed: int) -> set[int]:
+        """Those of these ids that are shown; `indexed`: the position whose index they come from.
+
+        An index as far as the query view holds shown rows only; what an older one holds has to be looked up.
+        """
+        out = set(ids) - self.hidden
+        published = [str(i) for i in out if i not in self.rows]
+        if published and indexed < self.watermark.position:
+            marks = ",".join(published)
+            gone = self.files.fetch(f"SELECT id FROM all_rows WHERE id IN ({marks}) AND hidden_at > 0")
+            out.difference_update(r[0] for r in gone)
+        return out
 
     def close(self) -> None:
         if self.loads:
