@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from session_mgmt_mcp.adapters.claude_code.json_edit import JsonText
 from session_mgmt_mcp.core.errors import SettingsFileError
 
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 SPACE = st.text(alphabet=" \t\n", max_size=3) | st.sampled_from(["\r\n", "\r\n  ", "\r", " \r"])
 NUMBERS = st.sampled_from(["0", "-0", "1", "1.0", "1E5", "1e-2", "-12.50", "123456789012345678901234567890"])
 STRINGS = st.text(max_size=4).map(lambda s: json.dumps(s, ensure_ascii=False)).filter(
@@ -67,6 +68,7 @@ def pick(data: st.DataObject, document: JsonText) -> tuple[tuple[str | int, ...]
     return data.draw(st.sampled_from(places), label="place")
 
 
+@CALM
 @given(raw=RAW, new=NEW, data=st.data())
 def test_what_is_inserted_and_removed_again_leaves_the_same_bytes(
     raw: bytes, new: Any, data: st.DataObject
@@ -83,6 +85,7 @@ def test_what_is_inserted_and_removed_again_leaves_the_same_bytes(
     assert removed.raw == raw
 
 
+@CALM
 @given(raw=RAW, new=NEW, data=st.data())
 def test_an_edit_of_the_text_is_that_edit_of_the_value(raw: bytes, new: Any, data: st.DataObject) -> None:
     document = JsonText(raw, "x.json")
@@ -112,11 +115,13 @@ def test_an_edit_of_the_text_is_that_edit_of_the_value(raw: bytes, new: Any, dat
     assert document.value == expected
 
 
+@CALM
 @given(text=documents(unique=False))
 def test_every_valid_document_is_read_as_python_reads_it(text: str) -> None:
     assert JsonText(text.encode(), "x.json").value == json.loads(text)
 
 
+@CALM
 @given(text=st.text(alphabet='{}[],:"\\ /*#0-9e.+atrufalsn\n', max_size=12))
 def test_what_python_refuses_is_refused_with_a_place(text: str) -> None:
     try:
