@@ -6,7 +6,7 @@ the result is JSON of the same structure. Rules are data (`redact_rules`); `<pri
 span lines, are here.
 """
 
-from session_mgmt_mcp.core.redact_rules import RULES, Rule
+from session_mgmt_mcp.core.redact_rules import ANCHORS, FOLDS, KEY_LITERALS, PRIVATE_LITERALS, RULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ PRIVATE = "private"
 PRIVATE_KEY = "private-key"
 _PRIVATE_MARKED = b"<private>[redacted]</private>"
 
-# (start, end, rule, replacement)
-_Span = tuple[int, int, str, bytes]
+# start, end, order of the rule, its name, replacement
+_Span = tuple[int, int, int, str, bytes]
 
 _compiled: dict[bytes, "re.Pattern[bytes]"] = {}
 
@@ -53,19 +53,90 @@ def redact_counted(payload: bytes) -> tuple[bytes, dict[str, int]]:
     return payload, counts
 
 
-def _spans(payload: bytes) -> list[_Span]:
-    lowered = payload.lower()
-    spans: list[_Span] = []
-    for rule in RULES:
+def _fold_table() -> bytes:
+    """256 bytes: upper case to lower, then each byte to the first of its group."""
+    table = bytearray(bytes(range(256)).lower())
+    for group in FOLDS:
+        for byte in group + group.upper():
+            table[byte] = group[0]
+    return bytes(table)
+
+
+def _rules_by_literal() -> dict[bytes, list[int]]:
+    """The orders of the rules that look for each literal; none for those of the rules that span lines."""
+    rules: dict[bytes, list[int]] = {literal: [] for literal in PRIVATE_LITERALS + KEY_LITERALS}
+    for order, rule in enumerate(RULES):
         for literal in rule[1]:
-            at = lowered.find(literal)
-            while at >= 0:
-                if _may_be(payload, at, literal, rule[3]):
-                    _try_rule(rule, payload, at, spans)
-                at = lowered.find(literal, at + len(literal))
-    if b"<private" in lowered or b"003cprivate" in lowered:
+            rules.setdefault(literal, []).append(order)
+    return rules
+
+
+class _Anchor:
+    """What a few folded bytes may stand for: the literals that hold them, and by how much these begin before them."""
+
+    __slots__ = ("after", "anchor", "before", "literals")
+
+    def __init__(self, anchor: bytes) -> None:
+        self.anchor = anchor
+        self.literals: dict[int, tuple[bytes, ...]] = {}
+        # three bytes of the literals, from the anchor on and from one before it: one look tells most false ones
+        self.after: set[bytes] = set()
+        self.before: set[bytes] = set()
+
+    def add(self, literal: bytes, offset: int) -> None:
+        self.literals[offset] = (*self.literals.get(offset, ()), literal)
+        if len(literal) >= offset + 3:
+            self.after.add(literal[offset : offset + 3])
+        else:
+            self.before.add(literal[offset - 1 : offset + 2])
+
+
+def _anchor_table() -> list[_Anchor]:
+    anchors: dict[bytes, _Anchor] = {}
+    for literal in _LITERALS:
+        folded = literal.translate(_FOLD)
+        anchor = next((anchor for anchor in ANCHORS if anchor in folded), folded)
+        anchors.setdefault(anchor, _Anchor(anchor)).add(literal, folded.index(anchor))
+    return list(anchors.values())
+
+
+_FOLD = _fold_table()
+_LITERALS = _rules_by_literal()
+_ANCHORS = _anchor_table()
+
+
+def _literals_in(payload: bytes) -> list[tuple[int, bytes]]:
+    """Where which of the rules' literals stands, whatever its case."""
+    folded = payload.translate(_FOLD)
+    lowered = payload.lower()
+    found: list[tuple[int, bytes]] = []
+    for anchor in _ANCHORS:
+        sought, after, before = anchor.anchor, anchor.after, anchor.before
+        at = folded.find(sought)
+        while at >= 0:
+            if lowered[at : at + 3] in after or lowered[at - 1 : at + 2] in before:
+                for offset, literals in anchor.literals.items():
+                    start = at - offset
+                    if start >= 0 and lowered.startswith(literals, start):
+                        found += [
+                            (start, literal) for literal in literals if lowered.startswith(literal, start)
+                        ]
+            at = folded.find(sought, at + 1)
+    return found
+
+
+def _spans(payload: bytes) -> list[_Span]:
+    spans: list[_Span] = []
+    private = keys = False
+    for at, literal in _literals_in(payload):
+        for order in _LITERALS[literal]:
+            if _may_be(payload, at, literal, RULES[order][3]):
+                _try_rule(order, payload, at, spans)
+        private = private or literal in PRIVATE_LITERALS
+        keys = keys or literal in KEY_LITERALS
+    if private:
         _private_spans(payload, spans)
-    if b"private key" in lowered:
+    if keys:
         _key_spans(payload, spans)
     return spans
 
@@ -75,6 +146,9 @@ def _may_be(payload: bytes, at: int, literal: bytes, follows: int | bytes) -> bo
     start = at + len(literal)
     if isinstance(follows, bytes):
         near = payload[start : start + 96]
+        if follows == b"@":
+            user, at_sign, _ = near.lstrip(b"\\/").partition(b"@")
+            return bool(at_sign) and b":" in user and not any(byte in user for byte in b'/ "')
         return any(byte in near for byte in follows)
     if follows < 0:
         follows = -follows
@@ -102,16 +176,15 @@ def _pattern(source: bytes) -> "re.Pattern[bytes]":
     return pattern
 
 
-def _try_rule(rule: Rule, payload: bytes, at: int, spans: list[_Span]) -> None:
-    name, _, source, follows = rule
+def _try_rule(order: int, payload: bytes, at: int, spans: list[_Span]) -> None:
+    name, _, source, follows = RULES[order]
     start = at
     if isinstance(follows, int) and follows < 0:
         head = payload[max(0, at - 4096) : at]
         start -= len(head) - len(head.rstrip(_TOKEN_BYTES))
-        if payload[start - 1 : start] == b"\\" and start:
-            start += (
-                5 if payload[start : start + 1] == b"u" else 1
-            )  # not `n` of `\n`, not `u000a` of `\u000a`
+        if start and payload[start - 1] == 0x5C:  # not the `n` of `\n`, not the `u000a` of `\u000a`
+            letter = payload[start : start + 1]
+            start += 5 if letter == b"u" else letter in (b"n", b"r", b"t", b"b", b"f")
     match = _pattern(source).match(payload, start)
     if match is None:
         return
@@ -122,7 +195,7 @@ def _try_rule(rule: Rule, payload: bytes, at: int, spans: list[_Span]) -> None:
             return
     elif "secret" in match.re.groupindex:
         group = "secret"
-    spans.append((match.start(group), match.end(group), name, b"[redacted:" + name.encode() + b"]"))
+    spans.append((match.start(group), match.end(group), order, name, b"[redacted:" + name.encode() + b"]"))
 
 
 def _is_literal_secret(match: "re.Match[bytes]") -> bool:
@@ -130,8 +203,8 @@ def _is_literal_secret(match: "re.Match[bytes]") -> bool:
     kind = str(match.lastgroup)
     value = match[kind]
     digits = sum(byte in b"0123456789" for byte in value)
-    letters = value.translate(None, b"0123456789_-.!@#$%^*+=?~:/")
-    if not digits or not letters.isalpha() or value.startswith((b"[redacted", b"$", b"%", b"{", b"<", b"@")):
+    letters = bytes(byte for byte in value if chr(byte).isascii() and chr(byte).isalpha())
+    if not digits or not letters or value.startswith((b"[redacted", b"$", b"%", b"{", b"<", b"@")):
         return False
     if letters.lower() in _PLACEHOLDERS or b"${" in value or b"{{" in value or b"://" in value:
         return False
@@ -147,10 +220,10 @@ def _is_literal_secret(match: "re.Match[bytes]") -> bool:
 
 def _replace(payload: bytes, spans: list[_Span], counts: dict[str, int]) -> bytes:
     """The spans replaced; of spans that overlap the first gives the mark, and all of them go."""
-    spans.sort(key=lambda span: (span[0], -span[1]))
+    spans.sort(key=lambda span: (span[0], span[2]))
     parts: list[bytes] = []
     done = 0
-    for index, (start, end, name, mark) in enumerate(spans):
+    for index, (start, end, _, name, mark) in enumerate(spans):
         if index and start < done:
             done = max(done, end)
             continue
@@ -180,7 +253,7 @@ def _private_spans(payload: bytes, spans: list[_Span]) -> None:
                 body_end, done = other.start(), other.end()
                 break
         if depth or payload[tag.end() : body_end] != b"[redacted]":
-            spans.append((tag.start(), done, PRIVATE, _PRIVATE_MARKED))
+            spans.append((tag.start(), done, -2, PRIVATE, _PRIVATE_MARKED))
 
 
 def _key_spans(payload: bytes, spans: list[_Span]) -> None:
@@ -200,12 +273,12 @@ def _key_spans(payload: bytes, spans: list[_Span]) -> None:
         until = end.start() if end else min(limit, begin.end() + 96)
         if material.search(payload, begin.end(), until):
             done = end.end() if end else limit
-            spans.append((begin.start(), done, PRIVATE_KEY, mark))
+            spans.append((begin.start(), done, -1, PRIVATE_KEY, mark))
     for end in _pattern(_PEM_END).finditer(payload):
         head = payload[: end.start()]
         start = len(head.rstrip(_PEM_BYTES))
         if material.search(payload, start, end.start()):
-            spans.append((start, end.end(), PRIVATE_KEY, mark))
+            spans.append((start, end.end(), -1, PRIVATE_KEY, mark))
 
 
 def _is_json(payload: bytes) -> bool:
