@@ -1,0 +1,71 @@
+"""The documents and the command line agree."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from session_mgmt_mcp.tools.cli import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[2]
+_FENCE = re.compile(r"^```(?:console|bash|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_COMMAND = re.compile(r"\bsession-mgmt-mcp ([a-z][a-z-]*)")
+
+
+def _shell_lines(text: str) -> list[str]:
+    """The commands in a document's shell blocks, without prompts, comments and output."""
+    lines = []
+    for block in _FENCE.findall(text):
+        prompted = [line[2:] for line in block.splitlines() if line.startswith("$ ")]
+        lines += prompted or [line for line in block.splitlines() if line and not line.startswith("#")]
+    return lines
+
+
+def _help(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "session_mgmt_mcp", *arguments, "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("document", ["README.md"])
+def test_every_command_a_document_names_exists(document: str) -> None:
+    text = (ROOT / document).read_text("utf-8")
+    in_blocks = {name for line in _shell_lines(text) for name in _COMMAND.findall(line)}
+    in_prose = set(re.findall(r"`session-mgmt-mcp ([a-z][a-z-]*)", text))
+    assert in_blocks, "the document shows no command"
+    assert in_blocks | in_prose <= set(COMMANDS)
+
+
+def test_the_options_a_document_shows_exist() -> None:
+    for line in _shell_lines((ROOT / "README.md").read_text("utf-8")):
+        for part in re.split(r"&&|\||;", line):
+            named = _COMMAND.search(part)
+            if named:
+                known = _help(named[1])
+                assert [option for option in re.findall(r"\s(--[a-z-]+)", part) if option not in known] == []
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_a_command_explains_itself_with_an_example(command: str) -> None:
+    text = _help(command)
+    assert "example:\n  session-mgmt-mcp " + command in text
+    assert "--json" in text
+
+
+def test_the_top_level_help_lists_every_command_and_exit_code() -> None:
+    text = _help()
+    assert [name for name in COMMANDS if not re.search(rf"^  {name} ", text, re.MULTILINE)] == []
+    assert "example:" in text
+    assert "exit codes:" in text
+
+
+def test_the_changelog_has_an_unreleased_section_that_starts_with_the_format() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert re.findall(r"^##+ .*", text, re.MULTILINE)[:2] == ["## [Unreleased]", "### On disk"]
