@@ -75,7 +75,7 @@ def plan_install(client: Client, target: Target) -> Plan:
 
 def plan_undo(client: Client) -> Plan:
     """What has to change so that nothing of ours is left in Claude Code's files. Raises SettingsFileError."""
-    changes = [_undo(client.settings, _without_hooks), _undo(client.servers, _without_server)]
+    changes = [_undo(path, edit, _original(path)) for path, edit in _removals(client)]
     return Plan(tuple(change for change in changes if change is not None))
 
 
@@ -85,14 +85,28 @@ def apply(plan: Plan) -> list[AppliedChange]:
 
 
 def undo(client: Client) -> list[AppliedChange]:
-    """Plan and apply the undoing; copies that then equal the file are removed. Raises SettingsFileError."""
+    """Plan and apply the undoing. Copies that hold nothing beyond the file as it is then are removed.
+
+    Raises SettingsFileError.
+    """
+    originals = {path: _original(path) for path, _ in _removals(client)}
     done = apply(plan_undo(client))
-    for change in done:
-        settings_files.drop_redundant_backups(change.path)
+    changed = {change.path for change in done}
+    for path, edit in _removals(client):
+        if path in changed:
+            _drop_redundant_copies(path, edit, originals[path])
     return done
 
 
 # -- planning
+
+Removal = Callable[
+    [JsonText, dict[str, Any]], JsonText
+]  # from a document, given what was in the file before us
+
+
+def _removals(client: Client) -> list[tuple[Path, Removal]]:
+    return [(client.settings, _without_hooks), (client.servers, _without_server)]
 
 
 def _change(path: Path, edit: Callable[[JsonText], JsonText]) -> FileChange | None:
@@ -106,24 +120,40 @@ def _change(path: Path, edit: Callable[[JsonText], JsonText]) -> FileChange | No
     return FileChange(path, before, after)
 
 
-def _undo(path: Path, edit: Callable[[JsonText, dict[str, Any]], JsonText]) -> FileChange | None:
+def _undo(path: Path, edit: Removal, original: JsonText | None) -> FileChange | None:
     before = settings_files.read(path)
     if before is None or not before.strip():
         return None
-    document = _parsed(path, before)
-    original = _original(path)
-    kept = original.value if original is not None else {}
-    edited = edit(document, kept)
-    if edited.raw == document.raw:
+    after = _undone(path, before, edit, original)
+    if after == before:
         return None
-    after: bytes | None = edited.raw
-    if edited.value == {}:
-        copies = settings_files.backups(path)
-        after = None if not copies else after
-        if original is not None and original.value == {}:
-            after = settings_files.read(Path(original.name))
     known = any(settings_files.read(copy) == after for copy in settings_files.backups(path))
     return FileChange(path, before, after, copy=not known)
+
+
+def _undone(path: Path, raw: bytes, edit: Removal, original: JsonText | None) -> bytes | None:
+    """The bytes without what is ours; None where that leaves nothing and there was no file before us."""
+    document = _parsed(path, raw)
+    edited = edit(document, original.value if original is not None else {})
+    if edited.raw == document.raw:
+        return raw
+    if edited.value == {} and (original is None or original.value == {}):
+        return None if original is None else settings_files.read(Path(original.name))
+    return edited.raw
+
+
+def _drop_redundant_copies(path: Path, edit: Removal, original: JsonText | None) -> None:
+    content = settings_files.read(path)
+    for copy in settings_files.backups(path):
+        raw = settings_files.read(copy)
+        if raw is None:
+            continue
+        try:
+            redundant = raw == content or _undone(copy, raw, edit, original) == content
+        except SettingsFileError:
+            continue
+        if redundant:
+            copy.unlink()
 
 
 def _parsed(path: Path, raw: bytes | None) -> JsonText:

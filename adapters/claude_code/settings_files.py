@@ -172,17 +172,6 @@ def _keep_copy(change: FileChange, target: Path) -> tuple[Path | None, bool]:
         return backup, True
 
 
-def drop_redundant_backups(path: Path) -> list[Path]:
-    """Remove copies that equal the file as it is now; they keep nothing. What was removed."""
-    content = read(path)
-    removed = []
-    for backup in backups(path):
-        if content is not None and read(backup) == content:
-            backup.unlink()
-            removed.append(backup)
-    return removed
-
-
 def _write_new(path: Path, content: bytes, like: Path | None) -> None:
     """A new durable file with the mode and owner of `like`, else private."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

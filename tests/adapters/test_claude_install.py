@@ -132,14 +132,28 @@ def test_undo_gives_back_the_very_files(
     assert files_of(client) == before
 
 
-def test_undo_after_a_move_gives_back_the_very_files(client: Client) -> None:
-    given_files(client, USERS_SETTINGS, USERS_SERVERS)
+@pytest.mark.parametrize(
+    ("settings", "servers"), [(USERS_SETTINGS, USERS_SERVERS), (None, None), (b"{}", b"")]
+)
+def test_undo_after_a_move_gives_back_the_very_files(
+    client: Client, settings: bytes | None, servers: bytes | None
+) -> None:
+    given_files(client, settings, servers)
     before = files_of(client)
     install.apply(install.plan_install(client, TARGET))
     install.apply(install.plan_install(client, MOVED))
     install.undo(client)
-    left = files_of(client)
-    assert {name: left[name] for name in before} == before
+    assert files_of(client) == before
+
+
+def test_undo_keeps_a_copy_that_holds_more_than_the_file_does_then(client: Client) -> None:
+    given_files(client, USERS_SETTINGS, None)
+    install.apply(install.plan_install(client, TARGET))
+    client.settings.write_bytes(b"{}")
+    install.apply(install.plan_install(client, TARGET))
+    install.undo(client)
+    assert client.settings.read_bytes() == b"{}"
+    assert [copy.read_bytes() for copy in settings_files.backups(client.settings)] == [USERS_SETTINGS]
 
 
 def test_undo_keeps_what_was_added_since(client: Client) -> None:
