@@ -47,9 +47,10 @@ def _run(
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist and the wheel that was built from it."""
+    """A folder with the sdist and the wheel that was built from it; in its `tree`, the wheel built from the tree."""
     folder = tmp_path_factory.mktemp("dist")
     _run(sys.executable, "-m", "build", "--outdir", folder, ROOT)  # the sdist, and the wheel from the sdist
+    _run(sys.executable, "-m", "build", "--wheel", "--outdir", folder / "tree", ROOT)
     return folder
 
 
@@ -78,8 +79,9 @@ def poisoned(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_wheel_holds_the_whole_tree_and_nothing_else(built: Path) -> None:
-    with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
+@pytest.mark.parametrize("source", ["sdist", "tree"])
+def test_the_wheel_holds_the_whole_tree_and_nothing_else(built: Path, source: str) -> None:
+    with zipfile.ZipFile(next((built if source == "sdist" else built / "tree").glob("*.whl"))) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert names == _expected()
 
