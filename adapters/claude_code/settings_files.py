@@ -1,5 +1,6 @@
 """Changes of settings files: shown first, made all or none, with a copy of what was there."""
 
+import contextlib
 import difflib
 import errno
 import json
@@ -179,8 +180,11 @@ def _write_new(path: Path, content: bytes, like: Path | None) -> None:
         with open(descriptor, "wb") as file:
             if like is not None:
                 old, new = like.stat(), os.fstat(descriptor)
-                if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
-                    os.fchown(descriptor, old.st_uid, old.st_gid)
+                if old.st_uid != new.st_uid:
+                    os.fchown(descriptor, old.st_uid, -1)
+                if old.st_gid != new.st_gid:
+                    with contextlib.suppress(PermissionError):  # a group the user has left
+                        os.fchown(descriptor, -1, old.st_gid)
                 os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
             file.write(content)
             file.flush()

@@ -306,6 +306,22 @@ def test_copies_are_kept_once_a_content_and_with_the_mode(client: Client) -> Non
     assert len(settings_files.backups(client.settings)) == 1
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another group")
+def test_a_group_that_cannot_be_kept_is_no_hindrance(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_files(client, b"{}", b"{}")
+    os.chown(client.settings, -1, 54321)
+    install.apply(install.plan_install(client, TARGET))
+    assert client.settings.stat().st_gid == 54321
+    install.undo(client)
+
+    def refused(*_: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchown", refused)
+    install.apply(install.plan_install(client, TARGET))
+    assert COMMAND in client.settings.read_text()
+
+
 def test_new_files_are_private(client: Client) -> None:
     install.apply(install.plan_install(client, TARGET))
     assert stat.S_IMODE(client.settings.stat().st_mode) == 0o600
