@@ -16,7 +16,7 @@ CLOSE_S_MAX = 1.0  # for closing what the tools opened
 DRAIN_S_MAX = 0.6  # after the end of input, for answers that are under way
 PARENT_POLL_S = 1.0  # where the system cannot tell us of the parent's death
 
-_LEAVE, _INPUT_ENDED = b"l", b"e"
+_INPUT_ENDED = 255  # what the wake pipe carries: this, or the number of a signal
 
 
 class Exit:
@@ -26,13 +26,22 @@ class Exit:
         self._close: Callable[[], None] | None = None
         self._once = threading.Lock()
         self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_write, False)
+        self._signals: set[int] = set()
         self._parent = os.getppid()
 
     def watch(self) -> None:
-        """Take over SIGTERM, SIGINT and SIGHUP and watch the parent. Called from the main thread."""
+        """Take over SIGTERM, SIGINT and SIGHUP and watch the parent. Called from the main thread.
+
+        The numbers arrive through the wakeup descriptor, written by the interpreter's own handler. A Python handler
+        would run only once the main thread gets there, and a signal that the system delivers to another thread does
+        not wake it from its wait for the event loop.
+        """
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         for name in ("SIGTERM", "SIGINT", "SIGHUP"):
             if (number := getattr(signal, name, None)) is not None:
-                signal.signal(number, lambda *_: self._wake(_LEAVE))
+                self._signals.add(number)
+                signal.signal(number, lambda *_: None)
         threading.Thread(target=self._watch, name="exit", daemon=True).start()
 
     def on_leave(self, close: Callable[[], None]) -> None:
@@ -41,7 +50,7 @@ class Exit:
 
     def input_ended(self) -> None:
         """The client is gone; leave soon, even if the server has not wound up by then."""
-        self._wake(_INPUT_ENDED)
+        os.write(self._wake_write, bytes((_INPUT_ENDED,)))
 
     def leave(self, code: int = 0) -> None:
         """Close, flush, end the process. Does not return."""
@@ -62,9 +71,6 @@ class Exit:
         except Exception as error:  # noqa: BLE001  whatever it is, it must not keep the process
             print(f"session-mgmt: closing failed: {error!r}", file=sys.stderr)
 
-    def _wake(self, reason: bytes) -> None:
-        os.write(self._wake_write, reason)
-
     def _watch(self) -> None:
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
@@ -75,15 +81,20 @@ class Exit:
         while True:
             ready = {fd for fd, _ in poll.poll(None if timeout_s is None else timeout_s * 1000)}
             if self._wake_read in ready:
-                if os.read(self._wake_read, 1) == _LEAVE:
+                why = os.read(self._wake_read, 1)[0]
+                if why in self._signals:
                     break
-                ended = select.poll()  # the end of input: wait for a signal no longer than the drain
-                ended.register(self._wake_read, select.POLLIN)
-                ended.poll(DRAIN_S_MAX * 1000)
-                break
+                if why == _INPUT_ENDED:
+                    self._wait_for_a_signal(DRAIN_S_MAX)
+                    break
             if parent in ready or os.getppid() != self._parent:
                 break
         self.leave()
+
+    def _wait_for_a_signal(self, seconds_max: float) -> None:
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
+        poll.poll(seconds_max * 1000)
 
     def _parent_handle(self) -> int | None:
         """A descriptor that becomes readable when the parent ends; None where the system has none."""
