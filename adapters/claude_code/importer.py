@@ -80,6 +80,7 @@ def import_files(
     log: EventLog,
     *,
     redact: Callable[[bytes], bytes],
+    redact_many: Callable[[list[bytes]], list[bytes]] | None = None,
     progress: Callable[[Progress], None] | None = None,
     bookmarks: Bookmarks | None = None,
     stop: Callable[[], bool] | None = None,
@@ -88,10 +89,11 @@ def import_files(
 
     Without `bookmarks` every file is read whole and taken as finished: a last line that does not parse is an error.
     With them, reading goes on where it ended, and such a line is left for the next time. `redact` sees each line
-    before it is appended. `stop` is asked after each batch; what was read until then is reported. Raises InputError,
-    and what `EventLog.append` raises; everything acknowledged before stays appended and bookmarked.
+    before it is appended; `redact_many`, where given, sees a whole batch instead and returns it in the same order.
+    `stop` is asked after each batch; what was read until then is reported. Raises InputError, and what
+    `EventLog.append` and `Bookmarks.save` raise; everything acknowledged before stays appended and bookmarked.
     """
-    run = _Import(log, redact, progress, bookmarks, stop)
+    run = _Import(log, redact, redact_many, progress, bookmarks, stop)
     run.files(find_transcripts(paths))
     return run.report
 
@@ -108,12 +110,14 @@ class _Import:
         self,
         log: EventLog,
         redact: Callable[[bytes], bytes],
+        redact_many: Callable[[list[bytes]], list[bytes]] | None,
         progress: Callable[[Progress], None] | None,
         bookmarks: Bookmarks | None,
         stop: Callable[[], bool] | None,
     ) -> None:
         self.report = ImportReport()
-        self._log, self._redact, self._bookmarks = log, redact, bookmarks
+        self._log, self._redact, self._redact_many = log, redact, redact_many
+        self._bookmarks = bookmarks
         self._progress, self._stop = progress, stop
         self._batch: list[_Pending] = []
         self._batch_bytes = 0
@@ -185,11 +189,10 @@ class _Import:
             self.report.noise += 1
             self._noise[noise] += 1
             return
-        payload = self._redact(line.raw)
         origin = origin_of(record)
-        event = new_event(record, line.raw, payload, session)
+        event = new_event(record, line.raw, session)
         self._batch.append(_Pending(event, "" if is_known(origin) else origin))
-        self._batch_bytes += len(payload)
+        self._batch_bytes += len(line.raw)
 
     def _fail(self, path: Path, line: int, reason: str) -> None:
         if not line:
@@ -205,7 +208,7 @@ class _Import:
     def _flush(self) -> None:
         batch, self._batch, self._batch_bytes = self._batch, [], 0
         if batch:
-            receipts = self._log.append([pending.event for pending in batch], dedupe=True)
+            receipts = self._log.append(self._redacted([pending.event for pending in batch]), dedupe=True)
             for pending, receipt in zip(batch, receipts, strict=True):
                 self.report.appended += receipt.appended
                 self.report.duplicates += not receipt.appended
@@ -223,13 +226,18 @@ class _Import:
             self._progress(self._where())
         self._stopped = self._stop is not None and self._stop()
 
+    def _redacted(self, events: list[NewEvent]) -> list[NewEvent]:
+        payloads = [event.payload for event in events]
+        kept = self._redact_many(payloads) if self._redact_many else list(map(self._redact, payloads))
+        return [event._replace(payload=payload) for event, payload in zip(events, kept, strict=True)]
+
     def _where(self) -> Progress:
         report = self.report
         return Progress(report.files, self._files_total, self._bytes_done, self._bytes_total, report.read)
 
 
-def new_event(record: ClaudeRecord, line: bytes, payload: bytes, file_session: str) -> NewEvent:
-    """The event of a record: `line` as read decides its id, `payload` is what is kept of it."""
+def new_event(record: ClaudeRecord, line: bytes, file_session: str) -> NewEvent:
+    """The event of a record, its payload the line as read: not yet redacted."""
     named = record.sessionId
     session = plain_session_id(named) if isinstance(named, str) and named else file_session
     uuid = record.uuid
@@ -246,7 +254,7 @@ def new_event(record: ClaudeRecord, line: bytes, payload: bytes, file_session: s
         actor=_actor(record),
         source=Source.RECORD.value,
     )
-    return NewEvent(event_id, envelope, payload)
+    return NewEvent(event_id, envelope, line)
 
 
 def _actor(record: ClaudeRecord) -> str:

@@ -128,6 +128,19 @@ def test_what_is_said_before_redaction_decides_the_id_and_what_is_kept_is_redact
     assert [json.loads(event.payload)["summary"] for event in log.events] == ["key ***", "key ***"]
 
 
+def test_a_batch_may_be_redacted_at_once(log: MemoryLog, tmp_path: Path) -> None:
+    batches: list[int] = []
+
+    def many(payloads: list[bytes]) -> list[bytes]:
+        batches.append(len(payloads))
+        return [payload.replace(b"say", b"***") for payload in payloads]
+
+    path = write(tmp_path / f"{S1}.jsonl", *(record(f"u-{n}") for n in range(501)))
+    assert counts(run(log, path, redact_many=many)) == (501, 501, 0, 0, 0)
+    assert batches == [500, 1]
+    assert all(b"*** u-" in event.payload and b"say" not in event.payload for event in log.events)
+
+
 @pytest.mark.parametrize(
     ("name", "fields", "session"),
     [
