@@ -3,6 +3,7 @@
 Imports only what a bare interpreter has at hand; what is seldom needed (recovery, roll) is in `journals` and loaded then.
 """
 
+import errno
 import fcntl
 import mmap
 import os
@@ -51,6 +52,7 @@ class Appender:
         self.scanned = False  # whether this process has read the tail itself
         self.boot = boot_id()
         self._thread_lock = allocate_lock()
+        self._sync_lock = allocate_lock()
         self._pid = 0
         self.lock_fd = self.fd = self.inode = -1
         self.shm: mmap.mmap
@@ -63,6 +65,7 @@ class Appender:
         `find(appender, ids)`, called under the lock, returns {id: position} of those in the log already; without it
         nothing is looked up. Returns [(position, appended)] in order, once durable.
         """
+        self._forget_parents_threads()
         with self._thread_lock:
             self._lock(timeout_s)
             try:
@@ -83,6 +86,7 @@ class Appender:
 
     def locked(self, action: "Callable[[Appender], T]", timeout_s: float = LOCK_TIMEOUT_S) -> "T":
         """Run `action(self)` under the append lock with the tail located; for roll and the like."""
+        self._forget_parents_threads()
         with self._thread_lock:
             self._lock(timeout_s)
             try:
@@ -112,6 +116,8 @@ class Appender:
         new: list[Salted] = []
         position = self.next
         for event_id, envelope, payload in entries:
+            if len(event_id) != 16:
+                raise InputError(f"an event id has 16 bytes, not {len(event_id)}: {event_id.hex()}")
             if find is not None and event_id in known:
                 out.append((known[event_id], False))
                 continue
@@ -156,7 +162,7 @@ class Appender:
         state = self.load_state()
         if state is None or self.fd < 0 or state[0] != self.header.salt or self.poisoned():
             return False
-        if os.pread(self.fd, 8, state[1]) != ZERO8:
+        if os.pread(self.fd, 8, state[1]) != ZERO8 or not os.fstat(self.fd).st_nlink:
             return False
         self.end, self.next, self.chain = state[1:4]
         return True
@@ -186,49 +192,69 @@ class Appender:
 
     def durable_upto(self) -> int:
         """An offset of the open journal known to be on disk; its header at least."""
+        offset = self._load_durable(self.header.salt)
+        return min(offset, self.end) if offset and self.load_state() is not None else HEADER.size
+
+    def _load_durable(self, salt: bytes) -> int:
         raw = self.shm[_DURABLE : _DURABLE + _DURABLE_STATE.size]
-        salt, offset, crc = _DURABLE_STATE.unpack(raw)
-        fits = salt == self.header.salt and crc == crc32(raw[:24]) and self.load_state() is not None
-        return min(offset, self.end) if fits else HEADER.size
+        stored, offset, crc = _DURABLE_STATE.unpack(raw)
+        return offset if stored == salt and crc == crc32(raw[:24]) else 0
+
+    def store_durable(self, salt: bytes, end: int) -> None:
+        """Note that the journal of this salt is on disk up to `end`."""
+        head = salt + end.to_bytes(8, "little")
+        self.shm[_DURABLE : _DURABLE + _DURABLE_STATE.size] = head + crc32(head).to_bytes(4, "little")
 
     def poisoned(self) -> bool:
         return self.shm[_POISON : _POISON + 16] == self.header.salt
 
     def sync_or_poison(self) -> None:
         """Sync the open journal; where that fails it is not trusted again (FORMAT.md, A failed sync)."""
-        try:
-            sync_file(self.fd)
-        except OSError:
-            self.shm[_POISON : _POISON + 16] = self.header.salt
-            raise
+        with self._sync_lock:
+            try:
+                sync_file(self.fd)
+            except OSError:
+                self.shm[_POISON : _POISON + 16] = self.header.salt
+                raise
+            if self.poisoned():
+                raise OSError(errno.EIO, "an earlier write to the journal failed")
 
     # -- outside the lock ----------------------------------------------------------------------------------------
 
     def _make_durable(self, fd: int, salt: bytes, end: int) -> None:
         """Sync what was written up to `end`, unless somebody did; nothing is acknowledged before this returns."""
-        raw = self.shm[_DURABLE : _DURABLE + _DURABLE_STATE.size]
-        stored, offset, crc = _DURABLE_STATE.unpack(raw)
-        if stored == salt and offset >= end and crc == crc32(raw[:24]) and self.scanned_or_booted():
-            return
-        try:
-            sync_file(fd)
-        except OSError as error:
-            self.shm[_POISON : _POISON + 16] = salt
-            raise AppendError(f"cannot make the append to {self.folder} durable: {error.strerror}") from error
-        if self.shm[_POISON : _POISON + 16] == salt:
-            raise AppendError(f"an earlier write to the journal in {self.folder} failed; append again")
-        head = salt + end.to_bytes(8, "little")
-        self.shm[_DURABLE : _DURABLE + _DURABLE_STATE.size] = head + crc32(head).to_bytes(4, "little")
-
-    def scanned_or_booted(self) -> bool:
-        """Whether tail.shm is of this boot: by its boot id, or because this process rebuilt it."""
-        return self.scanned or self.boot != bytes(16)
+        # One thread at a time: they share the descriptor, and the kernel reports a failed write on it only once.
+        with self._sync_lock:
+            if self._load_durable(salt) >= end:  # of this boot: recovery writes it anew
+                return
+            try:
+                sync_file(fd)
+            except OSError as error:
+                self.shm[_POISON : _POISON + 16] = salt
+                raise AppendError(
+                    f"cannot make the append to {self.folder} durable: {error.strerror}"
+                ) from error
+            if self.shm[_POISON : _POISON + 16] == salt:
+                raise AppendError(f"an earlier write to the journal in {self.folder} failed; append again")
+            self.store_durable(salt, end)
 
     # -- opening -------------------------------------------------------------------------------------------------
+
+    def _forget_parents_threads(self) -> None:
+        """A thread that held a lock when the process was forked does not exist in the child."""
+        if self._pid and self._pid != os.getpid():
+            self._thread_lock, self._sync_lock = allocate_lock(), allocate_lock()
 
     def _lock(self, timeout_s: float) -> None:
         if self._pid != os.getpid():
             self._open()
+        self._flock(timeout_s)
+        if not os.fstat(self.lock_fd).st_nlink:  # others would lock its successor, or write another log
+            raise AppendError(
+                f"{self.folder}/append.lock was removed while this process had it open; start the program again"
+            )
+
+    def _flock(self, timeout_s: float) -> None:
         try:
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
@@ -249,7 +275,6 @@ class Appender:
 
     def _open(self) -> None:
         """Open lock and hint; a forked child must not share its parent's lock. The journal is located later."""
-        from_fork = self._pid != 0
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
             if not self._known_format():
@@ -257,8 +282,9 @@ class Appender:
 
                 folder.create_or_refuse(self.folder)
             lock_fd = os.open(self.folder + "/append.lock", flags, 0o600)
-            if from_fork and self.fd >= 0:
-                os.close(self.fd)
+            for inherited in (self.fd, self.lock_fd):
+                if inherited >= 0:
+                    os.close(inherited)
             self.lock_fd, self.fd = lock_fd, -1
             self.open_shm()
         except OSError as error:
@@ -280,7 +306,8 @@ class Appender:
         fd = os.open(self.folder + "/tail.shm", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             if os.fstat(fd).st_size < SHM_BYTES:
-                os.ftruncate(fd, SHM_BYTES)
+                # a byte written, not a hole: storing into a hole on a full disk would kill the process (SIGBUS)
+                os.pwrite(fd, b"\0", SHM_BYTES - 1)
             self.shm = mmap.mmap(fd, SHM_BYTES)
         finally:
             os.close(fd)

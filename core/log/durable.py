@@ -1,5 +1,6 @@
 """What the operating system must do for the log, and how each system is asked. Imported by hooks: kept light."""
 
+import errno
 import fcntl
 import os
 import sys
@@ -16,7 +17,7 @@ else:
         except ImportError:
             from hashlib import sha256
 
-__all__ = ["boot_id", "preallocate", "sha256", "sync_file", "sync_folder", "write_new"]
+__all__ = ["boot_id", "preallocate", "sha256", "sync_file", "sync_folder", "write_at", "write_new"]
 
 _ZEROS = bytes(1 << 20)
 
@@ -46,10 +47,24 @@ def preallocate(fd: int, size: int) -> None:
     """Give an empty file its blocks, so that a full disk shows now and not at an append. Raises OSError."""
     allocate = getattr(os, "posix_fallocate", None)
     if allocate is not None:
-        allocate(fd, 0, size)
-        return
+        try:
+            allocate(fd, 0, size)
+            return
+        except OSError as error:  # some file systems and C libraries leave it to the caller
+            if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                raise
     for at in range(0, size, len(_ZEROS)):
-        os.pwrite(fd, _ZEROS[: size - at], at)
+        write_at(fd, _ZEROS[: size - at], at)
+
+
+def write_at(fd: int, data: bytes, offset: int) -> None:
+    """Write all of `data` at `offset`. Raises OSError, also where the system takes only a part and gives no reason."""
+    done = 0
+    while done < len(data):
+        written = os.pwrite(fd, data[done:], offset + done)
+        if written == 0:
+            raise OSError(errno.EIO, "a write took no bytes")
+        done += written
 
 
 def boot_id() -> bytes:

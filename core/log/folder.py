@@ -12,6 +12,12 @@ from session_mgmt_mcp.core.log.frame import FORMAT_VERSION
 FOLDERS = ("journal", "segments", "manifest", "quarantine", "spool", "views")
 # What may lie in a folder before FORMAT.json does: leftovers of an interrupted creation.
 _LEFTOVERS = frozenset((*FOLDERS, "append.lock", "tail.shm"))
+
+
+def _is_leftover(name: str) -> bool:
+    return name in _LEFTOVERS or (name.startswith("FORMAT.") and name.endswith(".tmp"))
+
+
 NETWORK_FILE_SYSTEMS = (
     "9p afs afpfs beegfs ceph cifs davfs fuse.ceph fuse.davfs fuse.gcsfuse fuse.glusterfs fuse.rclone fuse.s3fs "
     "fuse.sshfs glusterfs gpfs lustre ncpfs nfs nfs3 nfs4 smb smb2 smb3 smbfs webdav"
@@ -31,8 +37,11 @@ def create_or_refuse(path: str) -> None:
     if "FORMAT.json" in names:
         read_log_id(path)
         return
-    foreign = sorted(n for n in names if n not in _LEFTOVERS and not n.endswith(".tmp"))
-    if foreign or any(n for n in ("journal", "segments", "manifest") if _has_files(f"{path}/{n}")):
+    foreign = sorted(n for n in names if not _is_leftover(n))
+    if foreign or any(_has_files(f"{path}/{n}") for n in FOLDERS):
+        if os.path.exists(f"{path}/FORMAT.json"):  # somebody else was just creating it
+            read_log_id(path)
+            return
         shown = ", ".join(foreign[:3]) or "a log without its FORMAT.json"
         raise DataFolderError(
             f"{path} holds {shown}: not a data folder of this program, left as it is; "
@@ -67,7 +76,7 @@ def _create(path: str) -> None:
     finally:
         os.unlink(temporary)
     sync_folder(path)
-    sync_folder(os.path.dirname(path) or "/")
+    sync_folder(os.path.dirname(os.path.abspath(path)))
 
 
 def read_log_id(path: str) -> str:
@@ -86,7 +95,7 @@ def read_log_id(path: str) -> str:
         found = json.loads(line)
         version, log_id = int(found["version"]), str(found["log_id"])
         ours = found["format"] == "session-mgmt-mcp log"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         raise DataFolderError(
             f"{name} is damaged or foreign; restore it from a backup or use another folder"
         ) from None

@@ -1,7 +1,5 @@
 """Taking payloads out of a sealed log without breaking its chain (FORMAT.md section 4, Forget)."""
 
-import contextlib
-import os
 from collections.abc import Callable, Collection, Sequence
 
 import msgspec
@@ -12,7 +10,7 @@ from session_mgmt_mcp.core.events import PayloadForgotten
 from session_mgmt_mcp.core.log.durable import sync_folder
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.manifest import Manifest, SegmentEntry, publish
-from session_mgmt_mcp.core.log.seal import put_segment, seal
+from session_mgmt_mcp.core.log.seal import drop_orphans, put_segment, seal
 from session_mgmt_mcp.core.log.segment import Row, read_rows
 
 
@@ -25,13 +23,18 @@ def forget(
     """Remove the payloads at these positions for good. Caller holds maintenance.lock; projections are to be rebuilt.
 
     `action_keys` gives the keys of what those events say, for the tombstones. Raises InputError for a position that
-    does not exist, AppendError, LogCorruptError.
+    does not exist or is itself a tombstone, AppendError, LogCorruptError.
     """
     wanted = sorted(set(positions))
+    if not wanted:
+        raise InputError("there is nothing to forget: no position was given")
     events = log.get(wanted)
     absent = [p for p in wanted if p not in events]
     if absent:
         raise InputError(f"position {absent[0]} is not in the log, which ends at {log.head().position}")
+    kept = [p for p in wanted if events[p].envelope.event_type == EventType.PAYLOAD_FORGOTTEN]
+    if kept:
+        raise InputError(f"position {kept[0]} says what was forgotten; without it that would come back")
     tombstone = PayloadForgotten(
         tuple(wanted), tuple(events[p].event_id.hex() for p in wanted), tuple(action_keys(wanted)), reason
     )
@@ -61,10 +64,9 @@ def _rewrite(log: FileLog, manifest: Manifest, wanted: set[int]) -> Manifest:
     if published is None:
         raise AppendError(f"another process published a manifest in {log.folder} meanwhile; forget again")
     sync_folder(log.folder + "/segments")
-    for entry, new in replaced.items():
-        for name in {entry.file, entry.ids} - {new.file, new.ids}:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{log.folder}/segments/{name}")
+    sync_folder(log.folder + "/manifest")
+    # At once, not after a day, and all of them: what an interrupted seal or forget left holds the payloads too.
+    drop_orphans(log.folder, published, age_s=-1)
     sync_folder(log.folder + "/segments")
     return published
 

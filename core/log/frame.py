@@ -117,6 +117,21 @@ def scan(data: memoryview, base: int, header: JournalHeader, expected: int) -> "
     return frames
 
 
+def says_damaged(data: bytes, base: int, header: JournalHeader) -> bool:
+    """Whether a valid frame somewhere in `data` says that file offset `base`, where `data` starts, was on disk.
+
+    Called where no frame begins at `base`: then bytes that were durable are damaged. Otherwise it is a torn tail.
+    """
+    view = memoryview(data)
+    at = data.find(header.salt[:4])
+    while at >= 0:
+        frame = frame_at(view, at, base, header)
+        if frame is not None and frame.durable_upto > base:
+            return True
+        at = data.find(header.salt[:4], at + 1)
+    return False
+
+
 def entries_of(frame: Frame, data: memoryview, base: int) -> "list[tuple[bytes, bytes, bytes, bytes]]":
     """Event id, salt, envelope, payload of each event of a frame in `data`, which starts at file offset `base`."""
     n = frame.count

@@ -7,7 +7,14 @@ import os
 
 from session_mgmt_mcp.core.errors import LogCorruptError
 from session_mgmt_mcp.core.log.appender import Appender
-from session_mgmt_mcp.core.log.durable import preallocate, sha256, sync_file, sync_folder, write_new
+from session_mgmt_mcp.core.log.durable import (
+    preallocate,
+    sha256,
+    sync_file,
+    sync_folder,
+    write_at,
+    write_new,
+)
 from session_mgmt_mcp.core.log.frame import (
     FRAME,
     HEADER,
@@ -18,7 +25,7 @@ from session_mgmt_mcp.core.log.frame import (
     decode_header,
     encode_frame,
     entries_of,
-    frame_at,
+    says_damaged,
     scan,
 )
 
@@ -32,7 +39,7 @@ def journal_name(first: int) -> str:
 def list_journals(folder: str) -> "list[tuple[int, str]]":
     """(first position, path) of each journal, in order."""
     base = folder + "/journal"
-    names = sorted(n for n in os.listdir(base) if n.endswith(SUFFIX))
+    names = sorted(n for n in os.listdir(base) if n.endswith(SUFFIX) and len(n) == 28 and n[:20].isdecimal())
     return [(int(n[: -len(SUFFIX)]), f"{base}/{n}") for n in names]
 
 
@@ -69,6 +76,7 @@ def recover(app: Appender) -> None:
     if not closed and rest[app.end - base :].strip(b"\0"):
         _cut_torn_tail(app, rest[app.end - base :])
     app.sync_or_poison()  # frames of dead writers become durable before anything is stacked on them
+    app.store_durable(app.header.salt, app.end)  # what stood there may be of another boot, and claim too much
     sync_folder(app.folder + "/journal")
     app.scanned = True
     if closed:
@@ -80,7 +88,7 @@ def recover(app: Appender) -> None:
 def roll(app: Appender, frame_bytes: int = 0) -> None:
     """Close the open journal and start the next, large enough for a frame of that size."""
     app.sync_or_poison()
-    os.pwrite(app.fd, encode_frame(app.header, app.end, app.next, app.end, app.chain, []), app.end)
+    write_at(app.fd, encode_frame(app.header, app.end, app.next, app.end, app.chain, []), app.end)
     app.sync_or_poison()
     needed = HEADER.size + frame_bytes + FRAME.size
     _start_journal(app, max(JOURNAL_MIB * MIB, -(-needed // MIB) * MIB))
@@ -92,15 +100,17 @@ def _open_highest(app: Appender) -> None:
     for name in os.listdir(base):
         if name.endswith(".tmp"):
             os.unlink(f"{base}/{name}")
-    for first, path in reversed(list_journals(app.folder)):
+    for tried, (first, path) in enumerate(reversed(list_journals(app.folder))):
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        raw = os.pread(fd, HEADER.size, 0)
-        if not raw.strip(b"\0") and not os.pread(fd, JOURNAL_MIB * MIB, 0).strip(b"\0"):
-            os.close(fd)  # renamed, but its header never reached the disk: nothing in it was acknowledged
-            os.unlink(path)
-            continue
         try:
-            header = decode_header(raw, path)
+            header = decode_header(os.pread(fd, HEADER.size, 0), path)
+        except LogCorruptError:
+            empty = not _has_bytes(fd, HEADER.size)
+            os.close(fd)
+            if tried or not empty:
+                raise
+            os.unlink(path)  # its header never reached the disk whole: nothing in it was acknowledged
+            continue
         except BaseException:
             os.close(fd)
             raise
@@ -116,6 +126,15 @@ def _open_highest(app: Appender) -> None:
     app.next, app.chain = first, chain
     app.header = JournalHeader(0, bytes.fromhex(log_id), bytes(16), first, chain)
     _start_journal(app, JOURNAL_MIB * MIB)
+
+
+def _has_bytes(fd: int, offset: int) -> bool:
+    """Whether anything but zeros stands from `offset` on."""
+    while block := os.pread(fd, MIB, offset):
+        if block.strip(b"\0"):
+            return True
+        offset += len(block)
+    return False
 
 
 def _after_manifest(folder: str, log_id: str) -> "tuple[int, bytes]":
@@ -138,10 +157,7 @@ def _start_journal(app: Appender, capacity: int) -> None:
     """Make the journal that begins at `app.next`, durably, and take it."""
     header = JournalHeader(capacity, app.header.log_id, _new_salt(), app.next, app.chain)
     path = f"{app.folder}/journal/{journal_name(app.next)}"
-    fd = _write_journal(path, header, [])
-    os.rename(path + ".tmp", path)
-    sync_folder(app.folder + "/journal")
-    _take(app, fd, header)
+    _publish(app, path, header, [])
     app.end = HEADER.size
     app.store_state()
 
@@ -152,15 +168,24 @@ def _new_salt() -> bytes:
     return bytes(salt)
 
 
+def _publish(app: Appender, path: str, header: JournalHeader, frames: "list[bytes]") -> None:
+    """Put a new journal under its name, durably, and take it."""
+    fd = _write_journal(path, header, frames)
+    try:
+        os.rename(path + ".tmp", path)
+        sync_folder(app.folder + "/journal")
+    except BaseException:
+        os.close(fd)
+        raise
+    _take(app, fd, header)
+
+
 def _write_journal(path: str, header: JournalHeader, frames: "list[bytes]") -> int:
     """Write `path`.tmp with these frames and sync it; the open file."""
     fd = os.open(path + ".tmp", os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         preallocate(fd, header.capacity)
-        os.pwrite(fd, header.encode(), 0)
-        at = HEADER.size
-        for frame in frames:
-            at += os.pwrite(fd, frame, at)
+        write_at(fd, header.encode() + b"".join(frames), 0)
         sync_file(fd)
     except BaseException:
         os.close(fd)
@@ -171,21 +196,22 @@ def _write_journal(path: str, header: JournalHeader, frames: "list[bytes]") -> i
 
 def _cut_torn_tail(app: Appender, rest: bytes) -> None:
     """Quarantine and zero what lies after the last good frame; refuse where bytes that were on disk are damaged."""
-    view = memoryview(rest)
-    at = rest.find(app.header.salt[:4])
-    while at >= 0:
-        frame = frame_at(view, at, app.end, app.header)
-        if frame is not None and frame.durable_upto > app.end:
-            raise LogCorruptError(
-                f"{app.folder}/journal/{journal_name(app.header.first)} is damaged at byte {app.end} (position "
-                f"{app.next}), but a later frame says this was on disk; nothing was changed: restore it from a backup"
-            )
-        at = rest.find(app.header.salt[:4], at + 1)
+    _refuse_damage(app, rest)
     torn = rest.rstrip(b"\0")
     name = f"{app.header.first:020d}-{app.end}-{os.urandom(4).hex()}.torn"
     write_new(f"{app.folder}/quarantine/{name}", torn)
     sync_folder(app.folder + "/quarantine")
-    os.pwrite(app.fd, bytes(len(torn)), app.end)
+    write_at(app.fd, bytes(len(torn)), app.end)
+
+
+def _refuse_damage(app: Appender, rest: bytes) -> None:
+    """Raise LogCorruptError where what begins at `app.end` was on disk once and no longer checks."""
+    if says_damaged(rest, app.end, app.header):
+        path = f"{app.folder}/journal/{journal_name(app.header.first)}"
+        raise LogCorruptError(
+            f"{path} is damaged at byte {app.end} (position {app.next}), but a later frame says this was on disk; "
+            "nothing was changed: restore it from a backup"
+        )
 
 
 def _leave_poisoned(app: Appender) -> None:
@@ -194,18 +220,20 @@ def _leave_poisoned(app: Appender) -> None:
     data = memoryview(os.pread(old_fd, old.capacity, 0))
     frames = scan(data[HEADER.size :], HEADER.size, old, old.first)
     kept = [f for f in frames if f.count]
+    last = kept[-1] if kept else None
+    app.end = last.end if last else HEADER.size
+    app.next, app.chain = (last.first + last.count, last.chain) if last else (old.first, old.chain)
+    if len(kept) == len(frames):
+        _refuse_damage(app, bytes(data[app.end :]))
     header = JournalHeader(old.capacity, old.log_id, _new_salt(), old.first, old.chain)
     raw, end = _recode(kept, data, header)
-    path = f"{app.folder}/journal/{journal_name(old.first)}"
-    fd = _write_journal(path, header, raw)
-    os.rename(path + ".tmp", path)
-    sync_folder(app.folder + "/journal")
-    last = kept[-1] if kept else None
-    app.next, app.chain = (last.first + last.count, last.chain) if last else (old.first, old.chain)
-    old_end = last.end if last else HEADER.size
-    # those that still have the old file open must notice
-    os.pwrite(old_fd, encode_frame(old, old_end, app.next, 0, app.chain, []), old_end)
-    _take(app, fd, header)
+    closing = encode_frame(old, app.end, app.next, 0, app.chain, [])
+    others = os.dup(old_fd)
+    try:
+        _publish(app, f"{app.folder}/journal/{journal_name(old.first)}", header, raw)
+        write_at(others, closing, app.end)  # those that still have the old file open must notice
+    finally:
+        os.close(others)
     app.end = end
     app.store_state()
 

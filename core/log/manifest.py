@@ -1,7 +1,8 @@
-"""The list of segments: immutable, published put-if-absent, the highest valid version wins (FORMAT.md section 4)."""
+"""The list of segments: immutable, published put-if-absent, the highest version counts (FORMAT.md section 4)."""
 
 import contextlib
 import os
+import time
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from session_mgmt_mcp.core.log.durable import sha256, sync_folder, write_new
 from session_mgmt_mcp.core.log.frame import FORMAT_VERSION
 
 KEEP = 8
+_LEFTOVER_AGE_S = 86_400
 
 
 class SegmentEntry(msgspec.Struct, frozen=True):
@@ -61,18 +63,11 @@ def versions(folder: str) -> list[int]:
 
 
 def load_manifest(folder: str) -> Manifest:
-    """The highest version that checks. Raises LogCorruptError where there are some and none does."""
-    found = versions(folder)
-    for version in reversed(found):
-        # Removed between listing and reading: a newer one took its place, and was tried before or comes next time.
-        with contextlib.suppress(FileNotFoundError, LogCorruptError):
-            return read_manifest(manifest_path(folder, version))
-    if found and versions(folder) == found:
-        raise LogCorruptError(
-            f"no manifest in {folder}/manifest checks; restore the data folder from a backup"
-        )
-    if found:
-        return load_manifest(folder)
+    """The highest version. Raises LogCorruptError where it does not check: an older one would hide events."""
+    while found := versions(folder):
+        # Removed between listing and reading: newer ones took its place.
+        with contextlib.suppress(FileNotFoundError):
+            return read_manifest(manifest_path(folder, found[-1]))
     return Manifest(0, FORMAT_VERSION, "", None, 0, ())
 
 
@@ -118,3 +113,9 @@ def drop_old(folder: str) -> None:
     for version in versions(folder)[:-KEEP]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(manifest_path(folder, version))
+    limit = time.time() - _LEFTOVER_AGE_S
+    for name in os.listdir(folder + "/manifest"):
+        path = f"{folder}/manifest/{name}"
+        with contextlib.suppress(FileNotFoundError):
+            if name.endswith(".tmp") and os.path.getmtime(path) < limit:
+                os.unlink(path)

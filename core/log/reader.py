@@ -47,9 +47,14 @@ class LogReader:
             with self._lock:
                 try:
                     return Head(*self._heading.head(self.manifest().last))
-                except VanishedError:
-                    continue
+                except VanishedError as error:
+                    missing = error
+        if list_journals(self.folder):
+            raise self._broken(missing)
         return self.sealed()  # no journal at all: nothing was appended since the log was sealed or made
+
+    def _broken(self, missing: VanishedError) -> LogCorruptError:
+        return LogCorruptError(f"{self.folder}: {missing}; restore the missing files from a backup")
 
     def sealed(self) -> Head:
         manifest = self.manifest()
@@ -79,9 +84,7 @@ class LogReader:
                 if missing > _TRIES and not list_journals(self.folder):
                     return  # a log without a journal yet
                 if missing > _TRIES:
-                    raise LogCorruptError(
-                        f"{self.folder}: {error}; restore the missing files from a backup"
-                    ) from error
+                    raise self._broken(error) from error
                 continue
             if not events:
                 return
@@ -117,6 +120,8 @@ class LogReader:
         try:
             with open_segment(path) as file:
                 sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
+                if sum(sizes) != entry.last - entry.first + 1:
+                    raise LogCorruptError(f"{path} holds {sum(sizes)} events; restore it from a backup")
                 group, last = 0, entry.first + sizes[0] - 1
                 while last <= after:
                     group += 1
@@ -126,7 +131,7 @@ class LogReader:
                     if key in self._groups:
                         self._groups.move_to_end(key)
                         return self._groups[key]
-                events = group_events(file, group, path)
+                events = group_events(file, group, path, last - sizes[group] + 1)
         except FileNotFoundError:
             raise VanishedError(f"{path} is gone") from None
         with self._lock:

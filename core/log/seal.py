@@ -39,7 +39,7 @@ def seal(folder: str, log_id: str, progress: Callable[[int], None] | None = None
         run = _next_run(folder, manifest)
         if not run:
             drop_old(folder)
-            _drop_orphans(folder, manifest)
+            drop_orphans(folder, manifest)
             return manifest
         rows, chain = _rows_of(run, manifest, log_id)
         before = manifest.chain or first_chain(log_id)
@@ -167,12 +167,12 @@ def _compare(path: str, rows: Sequence[Row]) -> None:
         raise LogCorruptError(f"{path} reads back {at} of {len(rows)} events; check the disk")
 
 
-def _drop_orphans(folder: str, manifest: Manifest) -> None:
-    """Collect segments no manifest names, once no slow reader or racing sealer can want them."""
+def drop_orphans(folder: str, manifest: Manifest, age_s: float = ORPHAN_AGE_S) -> None:
+    """Collect segments this manifest does not name, once no slow reader or racing sealer can want them."""
     named = {name for entry in manifest.segments for name in (entry.file, entry.ids)}
-    limit = time.time() - ORPHAN_AGE_S
+    limit = time.time() - age_s
     for name in os.listdir(folder + "/segments"):
         path = f"{folder}/segments/{name}"
         with contextlib.suppress(FileNotFoundError):
-            if name not in named and os.path.getmtime(path) < limit:
+            if name not in named and os.path.getmtime(path) <= limit:
                 os.unlink(path)

@@ -90,6 +90,7 @@ def write_segment(path: str, rows: Sequence[Row]) -> None:
         row_group_size=ROW_GROUP_EVENTS,
         use_dictionary=["stream", "event_type", "actor", "source"],
         write_statistics=["position", "occurred_at"],
+        write_page_checksum=True,
     )
 
 
@@ -119,27 +120,38 @@ def read_rows(path: str) -> Iterator[list[Row]]:
 
 
 def open_segment(path: str) -> pq.ParquetFile:
-    """Raises FileNotFoundError, LogCorruptError."""
+    """Raises FileNotFoundError, LogCorruptError. Pages are checked against their checksums when they are read."""
     try:
-        return pq.ParquetFile(path, memory_map=True)
+        file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+        if file.schema_arrow.equals(SCHEMA):
+            return file
+        file.close()
+        raise LogCorruptError(f"{path} has other columns than a segment; restore it from a backup")
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise LogCorruptError(f"{path} cannot be read: {error}; restore it from a backup") from error
 
 
 def read_group(file: pq.ParquetFile, group: int, columns: list[str], path: str) -> pa.Table:
     try:
         return file.read_row_group(group, columns=columns, use_threads=False)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise LogCorruptError(f"{path} is damaged: {error}; restore it from a backup") from error
 
 
-def group_events(file: pq.ParquetFile, group: int, path: str) -> list[Event]:
-    """The events of one row group."""
+def group_events(file: pq.ParquetFile, group: int, path: str, first: int) -> list[Event]:
+    """The events of one row group, which begins at position `first`."""
     table = read_group(file, group, _READ, path)
-    columns = [table.column(name).to_pylist() for name in _READ]
-    return [Event(p, i, decode_envelope(e), x) for p, i, e, x in zip(*columns, strict=True)]
+    positions, *columns = (table.column(name).to_pylist() for name in _READ)
+    if positions != list(range(first, first + len(positions))):
+        raise LogCorruptError(
+            f"{path} is damaged: position {first} is not where it was; restore it from a backup"
+        )
+    try:
+        return [Event(p, i, decode_envelope(e), x) for p, i, e, x in zip(positions, *columns, strict=True)]
+    except msgspec.MsgspecError as error:
+        raise LogCorruptError(f"{path} is damaged: {error}; restore it from a backup") from error
 
 
 def sha256_of(path: str) -> str:
@@ -188,15 +200,13 @@ class IdFile:
     """Memory-mapped ids of one segment."""
 
     def __init__(self, path: str) -> None:
+        """Map and check the file: an id overlooked would be stored twice. Raises LogCorruptError, FileNotFoundError."""
+        check_ids(path)
         with open(path, "rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        if len(self._map) < _HEAD.size + 4 or self._map[:8] != _IDS_MAGIC:
-            raise LogCorruptError(f"{path} is no id file; restore it from a backup")
         head = _HEAD.unpack_from(self._map)
         self.count = head[1]
         self._fan = head[3:]
-        if len(self._map) != _HEAD.size + self.count * _ID_ROW.size + 4:
-            raise LogCorruptError(f"{path} is cut short; restore it from a backup")
 
     def find(self, event_id: bytes) -> Known | None:
         bucket = bucket_of(event_id)
@@ -214,8 +224,12 @@ class IdFile:
 
 
 def check_ids(path: str) -> None:
-    """Raises LogCorruptError where the file's own crc does not fit."""
-    raw = Path(path).read_bytes()
+    """Raises LogCorruptError where magic, length or the file's own crc do not fit."""
+    raw = memoryview(Path(path).read_bytes())
+    if len(raw) < _HEAD.size + 4 or raw[:8] != _IDS_MAGIC:
+        raise LogCorruptError(f"{path} is no id file; restore it from a backup")
+    if len(raw) != _HEAD.size + int.from_bytes(raw[8:12], "little") * _ID_ROW.size + 4:
+        raise LogCorruptError(f"{path} is cut short; restore it from a backup")
     if crc32(raw[:-4]) != int.from_bytes(raw[-4:], "little"):
         raise LogCorruptError(f"{path} does not match its own checksum; restore it from a backup")
 

@@ -2,8 +2,19 @@
 
 import os
 
+import msgspec
+
 from session_mgmt_mcp.core.envelope import Event, decode_envelope
-from session_mgmt_mcp.core.log.frame import HEADER, Frame, JournalHeader, decode_header, entries_of, frame_at
+from session_mgmt_mcp.core.errors import LogCorruptError
+from session_mgmt_mcp.core.log.frame import (
+    HEADER,
+    Frame,
+    JournalHeader,
+    decode_header,
+    entries_of,
+    frame_at,
+    says_damaged,
+)
 from session_mgmt_mcp.core.log.journals import journal_name, list_journals
 
 _BLOCK = 256 << 10
@@ -51,7 +62,10 @@ class Tail:
         return found.st_ino == os.fstat(self.fd).st_ino
 
     def take(self, after: int, events: list[Event] | None) -> bool:
-        """Pass the frames there are now, adding events beyond `after`; whether the journal is closed."""
+        """Pass the frames there are now, adding events beyond `after`; whether the journal is closed.
+
+        Raises LogCorruptError where no frame begins at the next offset, but a later one says that there was one.
+        """
         size = _BLOCK
         while True:
             base = self.offset
@@ -60,10 +74,24 @@ class Tail:
             if closed:
                 return True
             rest = bytes(data[self.offset - base : self.offset - base + 64])
-            if len(data) < size or not rest.strip(b"\0"):
+            if len(data) < size or (rest and not rest.strip(b"\0")):
+                if rest.strip(b"\0"):
+                    self._refuse_damage()
                 return False  # the end, or a frame that is being written
             # a frame goes on beyond this block; where none was passed, it is larger than the block
             size = _BLOCK if self.offset > base else size * 4
+
+    def _refuse_damage(self) -> None:
+        raw = os.pread(self.fd, self.header.capacity - self.offset, self.offset)
+        if not says_damaged(raw, self.offset, self.header):
+            return
+        # Looked at again: the frame here was whole before that later one was begun.
+        raw = os.pread(self.fd, self.header.capacity - self.offset, self.offset)
+        if frame_at(memoryview(raw), 0, self.offset, self.header) is None:
+            raise LogCorruptError(
+                f"{self.folder}/journal/{journal_name(self.header.first)} is damaged at byte {self.offset} "
+                f"(position {self.next}); restore it from a backup"
+            )
 
     def _take_block(self, data: memoryview, base: int, after: int, events: list[Event] | None) -> bool:
         while True:
@@ -78,10 +106,15 @@ class Tail:
 
 
 def _events_of(frame: Frame, data: memoryview, base: int) -> list[Event]:
-    return [
-        Event(frame.first + k, event_id, decode_envelope(envelope), payload)
-        for k, (event_id, _, envelope, payload) in enumerate(entries_of(frame, data, base))
-    ]
+    try:
+        return [
+            Event(frame.first + k, event_id, decode_envelope(envelope), payload)
+            for k, (event_id, _, envelope, payload) in enumerate(entries_of(frame, data, base))
+        ]
+    except msgspec.MsgspecError as error:
+        raise LogCorruptError(
+            f"an envelope in the frame of position {frame.first} does not decode: {error}"
+        ) from error
 
 
 class TailCursor:
@@ -97,26 +130,22 @@ class TailCursor:
             self._tail = None
 
     def read(self, after: int) -> list[Event]:
-        """Events beyond `after` of one journal, empty at the end of the log. Raises VanishedError."""
-        tail = self._at(after + 1)
-        while True:
-            events: list[Event] = []
+        """Events beyond `after` of one journal, empty at the end of the log. Raises VanishedError, LogCorruptError."""
+        tail: Tail | None = self._at(after + 1)
+        events: list[Event] = []
+        while tail is not None and not events:
             closed = tail.take(after, events)
             events = [e for e in events if e.position > after]
-            following = self._following(tail) if closed and not events else None
-            if following is None:
-                return events
-            tail = following
+            if not events:
+                tail = self._following(tail, closed)
+        return events
 
     def head(self, sealed_last: int) -> tuple[int, bytes]:
-        """The last position and its chain, going on from where the cursor is. Raises VanishedError."""
+        """The last position and its chain, going on from where the cursor is. Raises VanishedError, LogCorruptError."""
         tail = self._tail
         if tail is None or tail.next <= sealed_last or not tail.is_current():
             tail = self._open(sealed_last + 1)
-        while tail.take(0, None):
-            following = self._following(tail)
-            if following is None:
-                break
+        while (following := self._following(tail, tail.take(0, None))) is not None:
             tail = following
         return tail.next - 1, tail.chain
 
@@ -126,10 +155,24 @@ class TailCursor:
             return tail
         return self._open(position)
 
-    def _following(self, closed: Tail) -> Tail | None:
-        """The journal after a closed one; None while a writer is still making it."""
-        tail = self._open(closed.next)
-        return None if tail.header.salt == closed.header.salt else tail
+    def _following(self, tail: Tail, closed: bool) -> Tail | None:
+        """The journal to go on in, None at the end of the log: `tail` is open, or its successor still being made."""
+        later = any(first > tail.header.first for first, _ in list_journals(self.folder))
+        if not closed and not later:
+            return None
+        following = Tail(self.folder, tail.next)
+        if following.header.salt != tail.header.salt:
+            self.close()
+            self._tail = following
+            return following
+        following.close()
+        if later and not tail.take(0, None):
+            raise VanishedError(
+                f"the journal of position {tail.header.first} breaks off at position {tail.next}"
+            )
+        if later:
+            raise VanishedError(f"no journal begins at position {tail.next}, later ones do")
+        return None
 
     def _open(self, position: int) -> Tail:
         self.close()

@@ -2,14 +2,20 @@
 
 import os
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from session_mgmt_mcp.core.errors import LogCorruptError
 from session_mgmt_mcp.core.log.appender import leaves
 from session_mgmt_mcp.core.log.durable import sha256
-from session_mgmt_mcp.core.log.frame import HEADER, entries_of, scan
+from session_mgmt_mcp.core.log.frame import (
+    HEADER,
+    JournalHeader,
+    entries_of,
+    frame_at,
+    says_damaged,
+    scan,
+)
 from session_mgmt_mcp.core.log.journals import first_chain, list_journals
 from session_mgmt_mcp.core.log.manifest import (
     SegmentEntry,
@@ -32,7 +38,20 @@ class Verified(NamedTuple):
 
 def verify(folder: str, log_id: str) -> Verified:
     """Read every byte of the log. Raises LogCorruptError naming the file or position that fails."""
-    _check_manifests(folder)
+    while True:
+        before = versions(folder)
+        try:
+            return _verify(folder, log_id)
+        except (LogCorruptError, FileNotFoundError) as error:
+            if versions(folder) != before:
+                continue  # sealed meanwhile: files were replaced under our hands
+            if isinstance(error, FileNotFoundError):
+                raise LogCorruptError(f"{error.filename} is missing; restore it from a backup") from error
+            raise
+
+
+def _verify(folder: str, log_id: str) -> Verified:
+    _check_manifests(folder, log_id)
     manifest = load_manifest(folder)
     chain, expected, forgotten = first_chain(log_id), 1, 0
     for entry in manifest.segments:
@@ -44,12 +63,14 @@ def verify(folder: str, log_id: str) -> Verified:
         header, data = read_journal(path)
         if header.first != expected or header.chain != chain:
             raise LogCorruptError(f"{path} does not continue the log at position {expected}")
+        frame = None
         for frame in scan(data[HEADER.size :], HEADER.size, header, expected):
             if frame.count:
                 chain = _next_chain(chain, leaves(frame.first, entries_of(frame, data, 0)))
                 expected += frame.count
             if chain != frame.chain:
                 raise LogCorruptError(f"{path}: the chain breaks at position {frame.first}")
+        _check_rest(path, header, frame.end if frame else HEADER.size, expected)
     return Verified(expected - 1, forgotten, chain.hex())
 
 
@@ -57,13 +78,26 @@ def _next_chain(chain: bytes, frame_leaves: list[bytes]) -> bytes:
     return bytes(sha256(chain + b"".join(frame_leaves)).digest())
 
 
-def _check_manifests(folder: str) -> None:
-    found = versions(folder)
-    for version, following in pairwise(found):
-        raw = Path(manifest_path(folder, version)).read_bytes()
-        named = read_manifest(manifest_path(folder, following)).previous
-        if sha256(raw).digest().hex() != named:
-            raise LogCorruptError(f"{manifest_path(folder, version)} is not the one its successor names")
+def _check_rest(path: str, header: JournalHeader, end: int, position: int) -> None:
+    """Raise where what follows the last good frame was on disk once: a torn tail never was."""
+    with open(path, "rb") as file:  # read again: somebody may have appended since
+        raw = file.read()
+    if frame_at(memoryview(raw), end, 0, header) is None and says_damaged(raw[end:], end, header):
+        raise LogCorruptError(
+            f"{path} is damaged at byte {end} (position {position}); restore it from a backup"
+        )
+
+
+def _check_manifests(folder: str, log_id: str) -> None:
+    digest = None
+    for version in versions(folder):
+        path = manifest_path(folder, version)
+        manifest = read_manifest(path)
+        if manifest.version != version or manifest.log_id != log_id:
+            raise LogCorruptError(f"{path} is of another version or log; restore it from a backup")
+        if digest is not None and manifest.previous != digest:
+            raise LogCorruptError(f"{path} does not follow version {version - 1}; restore it from a backup")
+        digest = sha256(Path(path).read_bytes()).digest().hex()
 
 
 def _check_segment(folder: str, entry: SegmentEntry, chain: bytes, expected: int) -> tuple[bytes, int]:
