@@ -8,6 +8,7 @@ import os
 import sys
 import time
 
+from session_mgmt_mcp.core.errors import DataFolderError
 from session_mgmt_mcp.core.log.appender import Appender
 from session_mgmt_mcp.core.redact import redact
 from session_mgmt_mcp.core.settings import data_folder
@@ -38,17 +39,22 @@ def main(arguments: "list[str]") -> None:
 
 
 def capture(folder: str, raw: bytes) -> None:
-    """Append one hook payload; spool it where the log cannot take it. Raises OSError where that fails too."""
+    """Append one hook payload; spool it where the log cannot take it.
+
+    Raises DataFolderError for a folder that is not this program's (nothing is written), OSError where spooling fails.
+    """
     event_name = _string_after(raw, b'"hook_event_name"')
     now = time.time_ns() // 1000
     event_id, envelope, payload = _uuid7(now), _envelope(raw, event_name, now), redact(raw)
     appender = Appender(folder)
     try:
         appender.append([(event_id, envelope, payload)], timeout_s=LOCK_TIMEOUT_S)
+    except DataFolderError:
+        raise
     except Exception as error:
         _spool(folder, event_id, envelope, payload, error)
     if appender.rolled or event_name in _MAINTAINED:
-        _spawn_maintenance(folder)
+        spawn_maintenance(folder)
 
 
 def _read_stdin() -> bytes:
@@ -110,7 +116,7 @@ def _spool(folder: str, event_id: bytes, envelope: bytes, payload: bytes, why: E
         raise OSError(f"{why}; nor could it be spooled: {error.strerror}") from error
 
 
-def _spawn_maintenance(folder: str) -> None:
+def spawn_maintenance(folder: str) -> None:
     """Start `maintain --once`, detached: its own session, no shared descriptors, so nobody waits for it."""
     os.posix_spawn(
         sys.executable,
