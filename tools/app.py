@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import msgspec
 
+from session_mgmt_mcp.adapters.claude_code.capture import spawn_maintenance
 from session_mgmt_mcp.adapters.claude_code.importer import (
     ImportReport,
     Progress,
@@ -231,7 +232,10 @@ class McpServices:
 
     @classmethod
     def open(cls) -> Self:
-        return cls(App.open(create=True))
+        """Open the default data folder. Where no hooks run, a server is what has maintenance done."""
+        app = App.open(create=True)
+        spawn_maintenance(str(app.folder))
+        return cls(app)
 
     def search(
         self,
@@ -273,7 +277,11 @@ class McpServices:
     def remember(
         self, text: str, tags: Sequence[str], project: str | None, session: str | None, key: str | None
     ) -> Receipt:
-        return self._app.remember(text, tags, project, session, key)
+        receipt = self._app.remember(text, tags, project, session, key)
+        if self._app.log.appender.rolled:
+            self._app.log.appender.rolled = False
+            spawn_maintenance(str(self._app.folder))
+        return receipt
 
     def read_event(self, position: int) -> Event | None:
         return self._app.log.get([position]).get(position)

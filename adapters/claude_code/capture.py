@@ -34,7 +34,7 @@ def main(arguments: "list[str]") -> None:
         payload = _read_stdin()
         if payload.strip():
             capture(folder, payload)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # a hook never fails the assistant
         print(f"session-mgmt-mcp: this event was not captured: {error}", file=sys.stderr)
 
 
@@ -51,7 +51,7 @@ def capture(folder: str, raw: bytes) -> None:
         appender.append([(event_id, envelope, payload)], timeout_s=LOCK_TIMEOUT_S)
     except DataFolderError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # a hook never fails the assistant
         _spool(folder, event_id, envelope, payload, error)
     if appender.rolled or event_name in _MAINTAINED:
         spawn_maintenance(folder)

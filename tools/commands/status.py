@@ -3,6 +3,9 @@
 import argparse
 from typing import Any
 
+from session_mgmt_mcp.adapters.claude_code import install
+from session_mgmt_mcp.adapters.claude_code.client import find_client
+from session_mgmt_mcp.core.errors import SessionMgmtError
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import emit_json
 
@@ -17,11 +20,28 @@ def run(args: argparse.Namespace) -> int:
     """0 where all is well, 1 where there is something to mend."""
     with App.open() as app:
         state = app.status()
+        state["assistants"], findings = _registrations(app)
+    state["findings"] += findings
     if args.json:
         emit_json(state)
     else:
         _print(state)
     return 1 if state["findings"] else 0
+
+
+def _registrations(app: App) -> tuple[dict[str, str], list[str]]:
+    """Each assistant that is here and whether it calls this installation; and what to mend."""
+    client = find_client()
+    if client is None:
+        return {}, []
+    try:
+        plan = install.plan_install(client, install.this_installation(app.folder))
+    except SessionMgmtError as error:
+        return {"claude-code": "unreadable settings"}, [str(error)]
+    if plan.changes:
+        mend = "Claude Code does not call this installation on every event: `session-mgmt-mcp setup` registers it"
+        return {"claude-code": "not registered, or for another installation"}, [mend]
+    return {"claude-code": "registered"}, []
 
 
 def _print(state: dict[str, Any]) -> None:
@@ -34,6 +54,8 @@ def _print(state: dict[str, Any]) -> None:
         f"views         {views['sessions']} sessions, {views['actions']} actions, {_mib(state['views_bytes'])}; "
         f"published up to {views['query_watermark']} (query), {views['lexical_watermark']} (lexical)"
     )
+    for name, registration in state["assistants"].items():
+        print(f"{name:13} {registration}")
     for kind, count in sorted(views["unknown"].items()):
         print(f"unknown type  {kind}: {count}, kept raw")
     for finding in state["findings"]:
