@@ -74,26 +74,24 @@ def _rules_by_literal() -> dict[bytes, list[int]]:
 class _Anchor:
     """What a few folded bytes may stand for: the literals that hold them, and by how much these begin before them."""
 
-    __slots__ = ("after", "anchor", "before", "literals")
+    __slots__ = ("after", "anchor", "before")
 
     def __init__(self, anchor: bytes) -> None:
         self.anchor = anchor
-        self.literals: dict[int, tuple[bytes, ...]] = {}
-        # three bytes of the literals, from the anchor on and from one before it: one look tells most false ones
-        self.after: set[bytes] = set()
-        self.before: set[bytes] = set()
+        # by three bytes of the literal, from the anchor on or from one before it: one look tells most false ones
+        self.after: dict[bytes, list[tuple[int, bytes]]] = {}
+        self.before: dict[bytes, list[tuple[int, bytes]]] = {}
 
     def add(self, literal: bytes, offset: int) -> None:
-        self.literals[offset] = (*self.literals.get(offset, ()), literal)
         if len(literal) >= offset + 3:
-            self.after.add(literal[offset : offset + 3])
+            self.after.setdefault(literal[offset : offset + 3], []).append((offset, literal))
         else:
-            self.before.add(literal[offset - 1 : offset + 2])
+            self.before.setdefault(literal[offset - 1 : offset + 2], []).append((offset, literal))
 
 
 def _anchor_table() -> list[_Anchor]:
     anchors: dict[bytes, _Anchor] = {}
-    for literal in _LITERALS:
+    for literal in LITERALS:
         folded = literal.translate(_FOLD)
         anchor = next((anchor for anchor in ANCHORS if anchor in folded), folded)
         anchors.setdefault(anchor, _Anchor(anchor)).add(literal, folded.index(anchor))
@@ -101,7 +99,7 @@ def _anchor_table() -> list[_Anchor]:
 
 
 _FOLD = _fold_table()
-_LITERALS = _rules_by_literal()
+LITERALS = _rules_by_literal()
 _ANCHORS = _anchor_table()
 
 
@@ -114,13 +112,12 @@ def _literals_in(payload: bytes) -> list[tuple[int, bytes]]:
         sought, after, before = anchor.anchor, anchor.after, anchor.before
         at = folded.find(sought)
         while at >= 0:
-            if lowered[at : at + 3] in after or lowered[at - 1 : at + 2] in before:
-                for offset, literals in anchor.literals.items():
-                    start = at - offset
-                    if start >= 0 and lowered.startswith(literals, start):
-                        found += [
-                            (start, literal) for literal in literals if lowered.startswith(literal, start)
-                        ]
+            for offset, literal in after.get(lowered[at : at + 3], ()):
+                if at >= offset and lowered.startswith(literal, at - offset):
+                    found.append((at - offset, literal))
+            for offset, literal in before.get(lowered[at - 1 : at + 2], ()):
+                if at >= offset and lowered.startswith(literal, at - offset):
+                    found.append((at - offset, literal))
             at = folded.find(sought, at + 1)
     return found
 
@@ -129,7 +126,7 @@ def _spans(payload: bytes) -> list[_Span]:
     spans: list[_Span] = []
     private = keys = False
     for at, literal in _literals_in(payload):
-        for order in _LITERALS[literal]:
+        for order in LITERALS[literal]:
             if _may_be(payload, at, literal, RULES[order][3]):
                 _try_rule(order, payload, at, spans)
         private = private or literal in PRIVATE_LITERALS

@@ -1,0 +1,53 @@
+"""Redact many payloads at once, for importers: one search over all of them finds the few that need a closer look."""
+
+from array import array
+from functools import cache
+from itertools import accumulate
+
+from session_mgmt_mcp.core.redact import LITERALS, redact
+from session_mgmt_mcp.core.redact_rules import RULES
+
+# below this the search costs more to prepare (about 1 ms) than it saves
+_BYTES_MIN = 65_536
+_RUN_MAX = 12
+
+
+def redact_many(payloads: list[bytes]) -> list[bytes]:
+    """`redact` of each, in the same order. Several times as fast on clean payloads, from some hundred KiB on."""
+    size = sum(map(len, payloads))
+    if size < _BYTES_MIN or size >= 1 << 31:
+        return [redact(payload) for payload in payloads]
+    import pyarrow as pa  # its search reads for all literals in one pass over the bytes
+    import pyarrow.compute as pc
+
+    ends = array("i", accumulate(map(len, payloads), initial=0))
+    column = pa.Array.from_buffers(
+        pa.binary(), len(payloads), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(payloads))]
+    )
+    suspects = pc.indices_nonzero(pc.match_substring_regex(column, _suspicion())).to_pylist()
+    result = list(payloads)
+    for index in suspects:
+        result[index] = redact(payloads[index])
+    return result
+
+
+@cache
+def _suspicion() -> str:
+    """A pattern (RE2, no look-around) that every payload with something to redact matches, and few others do."""
+    bounded: list[str] = []
+    free: list[str] = []
+    for literal, orders in LITERALS.items():
+        sure = "".join(chr(byte) if chr(byte).isalnum() else f"\\x{byte:02x}" for byte in literal)
+        follows = [RULES[order][3] for order in orders]
+        runs = [run for run in follows if isinstance(run, int)]
+        if runs and len(runs) == len(follows):
+            sure += f"[0-9a-z_.-]{{{min(_RUN_MAX, *map(abs, runs))}}}"
+            (bounded if min(runs) > 0 else free).append(sure)
+        elif follows == [b"@"]:
+            free.append(r":[\\/]{2,}[^\s\"/@]*:[^\s\"/@]*@")
+        elif follows == [b"=:"]:
+            free.append(sure + r"[0-9a-z_-]*[^0-9a-z_]{0,20}[=:]")
+        else:
+            free.append(sure)
+    start = r"(?:^|[^0-9a-z]|\\[nrtbf]|\\u[0-9a-f]{4})"
+    return f"(?i){start}(?:{'|'.join(bounded)})|{'|'.join(dict.fromkeys(free))}"
