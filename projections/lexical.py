@@ -117,7 +117,11 @@ class LexicalIndex:
         """Every stored document but the watermark, in no order."""
         if not self.searcher.num_docs:
             return
-        hits = self.searcher.search(tantivy.Query.all_query(), self.searcher.num_docs, count=False).hits
+        watermark = tantivy.Query.term_query(self.schema, "special", WATERMARK, "basic")
+        query = tantivy.Query.boolean_query(
+            [(tantivy.Occur.Must, tantivy.Query.all_query()), (tantivy.Occur.MustNot, watermark)]
+        )
+        hits = self.searcher.search(query, self.searcher.num_docs, count=False).hits
         for _, address in hits:
             document = self.searcher.doc(address)
             yield bytes(document["stored"][0])

@@ -17,6 +17,7 @@ BEST_OF_SESSION = 0.6
 SESSION_DOCUMENT = 0.7
 METADATA = 0.2
 RECENCY = 0.02
+PART_OF_NAME = 0.5  # weight of `key` where the query says `cache_key`
 FIELD_BOOSTS = {"body": 1.0, "result": 0.5, "rest": 0.1}
 
 

@@ -227,9 +227,16 @@ def _frequency(index: LexicalIndex | None) -> DocFrequency:
 
 
 def _query_tokens(query: str) -> dict[str, float]:
-    """Token -> how often the query has it. Of very long queries the first tokens."""
-    counts: Counter[str] = Counter(tokens_of(query))
-    return {token: float(n) for token, n in list(counts.items())[:QUERY_TOKENS_MAX]}
+    """Token -> its weight: how often the query has it. Of very long queries the first tokens."""
+    weights: Counter[str] = Counter()
+    for word in words_of(query):
+        tokens = word_tokens(word)
+        whole = max(tokens, key=len, default="")
+        for token in tokens:
+            weights[token] += 1.0 if token == whole else ranking.PART_OF_NAME  # type: ignore[assignment]
+        if len(weights) >= QUERY_TOKENS_MAX:
+            break
+    return dict(list(weights.items())[:QUERY_TOKENS_MAX])
 
 
 def _weighted(
