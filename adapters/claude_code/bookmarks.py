@@ -30,8 +30,8 @@ _decoder = msgspec.json.Decoder(dict[str, Bookmark])
 class Bookmarks:
     """Bookmarks of transcripts by their path, kept in one small JSON file.
 
-    Losing the file, or a part of what it says, costs reading again and nothing else: what is in the log already is
-    left out by its id. So a file that cannot be read counts as empty.
+    Losing the file, or a part of what it says, costs reading again and nothing else: what is in the log
+    already is left out by its id. So a file that cannot be read counts as empty.
     """
 
     def __init__(self, path: Path) -> None:

@@ -87,11 +87,12 @@ def import_files(
 ) -> ImportReport:
     """Append the records of transcripts; `paths` are files and folders (see `find_transcripts`).
 
-    Without `bookmarks` every file is read whole and taken as finished: a last line that does not parse is an error.
-    With them, reading goes on where it ended, and such a line is left for the next time. `redact` sees each line
-    before it is appended; `redact_many`, where given, sees a whole batch instead and returns it in the same order.
-    `stop` is asked after each batch; what was read until then is reported. Raises InputError, and what
-    `EventLog.append` and `Bookmarks.save` raise; everything acknowledged before stays appended and bookmarked.
+    Without `bookmarks` every file is read whole and taken as finished: a last line that does not parse is an
+    error. With them, reading goes on where it ended, and such a line is left for the next time. `redact` sees
+    each line before it is appended; `redact_many`, where given, sees a whole batch instead and returns it in
+    the same order. `stop` is asked after each batch; what was read until then is reported. Raises InputError,
+    and what `EventLog.append` and `Bookmarks.save` raise; everything acknowledged before stays appended and
+    bookmarked.
     """
     run = _Import(log, redact, redact_many, progress, bookmarks, stop)
     run.files(find_transcripts(paths))

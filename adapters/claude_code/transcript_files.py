@@ -28,10 +28,10 @@ _with_session = msgspec.json.Decoder(_WithSession)
 def find_transcripts(paths: Sequence[Path]) -> list[Path]:
     """Transcript files among `paths`: files as they are, folders with all their `*.jsonl`, each file once.
 
-    Whatever is read first keeps copied history, so files are ordered by the time of the last record in their last
-    64 KiB, then by size, then by path: a resumed session ends after the one it resumes, and holds more. Where both
-    were continued, nothing in the files says which is the original. Raises InputError where a path is missing or a
-    folder cannot be read.
+    Whatever is read first keeps copied history, so files are ordered by the time of the last record in their
+    last 64 KiB, then by size, then by path: a resumed session ends after the one it resumes, and holds more.
+    Where both were continued, nothing in the files says which is the original. Raises InputError where a path
+    is missing or a folder cannot be read.
     """
     found: dict[Path, None] = {}
     for path in paths:
@@ -73,8 +73,8 @@ def plain_session_id(session: str) -> str:
 def session_of_file(path: Path) -> str:
     """The session of records that name none.
 
-    The file's name where it is a session id; else the first session id a record of the file names; else, for a
-    subagent's file, the folder above `subagents`; else the file's name.
+    The file's name where it is a session id; else the first session id a record of the file names; else, for
+    a subagent's file, the folder above `subagents`; else the file's name.
     """
     named = plain_session_id(path.stem)
     if _SESSION_ID.fullmatch(named):

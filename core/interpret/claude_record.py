@@ -110,7 +110,7 @@ def _agent(record: ClaudeRecord) -> str:
     return "agent:sidechain" if record.isSidechain else ""
 
 
-# assistant ----------------------------------------------------------------------------------------------------------
+# assistant --------------------------------------------------------------------------------------------------
 
 
 def _assistant(facts: Facts, message: _Message, *, agent: str, local: bool) -> None:
@@ -184,7 +184,7 @@ def _usage(facts: Facts, usage: dict[str, Any], actor: str, message_id: str, mod
     )
 
 
-# user ---------------------------------------------------------------------------------------------------------------
+# user -------------------------------------------------------------------------------------------------------
 
 
 def _user(facts: Facts, record: ClaudeRecord) -> None:
@@ -203,12 +203,14 @@ def _user(facts: Facts, record: ClaudeRecord) -> None:
     elif record.isMeta:
         facts.note("meta", text)
     elif agent := _agent(record):
-        # What a subagent is asked was written by the assistant that started it; its call of the tool says so too.
+        # What a subagent is asked was written by the assistant that started it; its call of the tool says so
+        # too.
         facts.note("agent-prompt", without_injections(text), actor=agent)
     elif _by_machine(record):
         facts.note(_by_machine(record), text)
     else:
-        # Text beside tool results was typed while the turn ran: it shares the prompt id of the turn, not its fact.
+        # Text beside tool results was typed while the turn ran: it shares the prompt id of the turn, not its
+        # fact.
         user_turn(facts, text, "" if results else string(record.promptId))
 
 
@@ -242,7 +244,7 @@ def _split(content: Any) -> tuple[list[dict[str, Any]], Any]:
 
 
 def _result_of(block: dict[str, Any], structured: msgspec.Raw) -> tuple[str, tuple[str, ...]]:
-    """Text and files of a tool result. Its structured twin repeats the text: used only where there is none."""
+    """Text and files of a tool result. Its twin repeats the text: used where there is none."""
     text = blocks_text(block.get("content"))
     if not text:
         value = _any.decode(structured) if len(structured) else None
@@ -282,7 +284,7 @@ def tool_returned(
     )
 
 
-# the rest -----------------------------------------------------------------------------------------------------------
+# the rest ---------------------------------------------------------------------------------------------------
 
 
 def _system(facts: Facts, record: ClaudeRecord) -> None:
@@ -344,7 +346,8 @@ def _attachment(facts: Facts, record: ClaudeRecord) -> None:
 
 
 def _queue_operation(facts: Facts, record: ClaudeRecord) -> None:
-    # What is queued comes back as a prompt when it runs; here it is kept because it may be removed before that.
+    # What is queued comes back as a prompt when it runs; here it is kept because it may be removed before
+    # that.
     facts.note(
         f"queue-operation/{string(record.operation)}", classify(blocks_text(record.content)).text, "user"
     )

@@ -70,7 +70,7 @@ def classify(text: str) -> Turn:
 
 
 def is_slash_command(text: str) -> bool:
-    """Whether what was typed looks like a command. A transcript wraps real ones in tags; a hook gets them as typed."""
+    """Whether what was typed looks like a command: transcripts wrap real ones in tags, hooks do not."""
     return text.startswith("/") and _SLASH_COMMAND.match(text) is not None
 
 
@@ -94,7 +94,7 @@ def blocks_text(content: Any) -> str:
 
 
 def prompt_text(content: Any) -> str:
-    """As `blocks_text`, but images count only where there is no text: a hook's report of the prompt has none."""
+    """As `blocks_text`, but images count only where there is no text: a hook does not report them."""
     if not isinstance(content, list):
         return blocks_text(content)
     texts = [b for b in content if not (isinstance(b, dict) and b.get("type") in ("image", "document"))]

@@ -171,7 +171,7 @@ def inner_type(raw: msgspec.Raw) -> str:
 
 
 def origin_of(record: ClaudeRecord) -> str:
-    """The record's type as found, with the subtype where that is what tells records apart: `system/api_error`."""
+    """The record's type as found, with the subtype where it tells records apart: `system/api_error`."""
     kind = record.type if isinstance(record.type, str) else "no type"
     if kind == "system":
         return f"system/{record.subtype}" if isinstance(record.subtype, str) else "system"
@@ -194,8 +194,8 @@ def is_known(origin: str) -> bool:
 def noise_of(record: ClaudeRecord) -> str:
     """The name of the noise a record is, "" for one to keep.
 
-    Noise says nothing that another record does not say: ticks of a running tool or hook, and the note that the head
-    of the queue was taken, which carries no text.
+    Noise says nothing that another record does not say: ticks of a running tool or hook, and the note that
+    the head of the queue was taken, which carries no text.
     """
     if record.type == "progress":
         tick = inner_type(record.data)

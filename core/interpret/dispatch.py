@@ -29,8 +29,9 @@ _CAPTURED: dict[tuple[str, str], Callable[[Event, bytes], Facts]] = {
 def interpret(event: Event) -> list[Action]:
     """The actions an event stands for, in order; a pure function of the event. Never raises.
 
-    Empty for a forgotten payload and for records that are known and say nothing of their own. What cannot be read
-    is one RecordUnknown of origin "undecodable"; an unknown kind is one whose origin is its type as found.
+    Empty for a forgotten payload and for records that are known and say nothing of their own. What cannot be
+    read is one RecordUnknown of origin "undecodable"; an unknown kind is one whose origin is its type as
+    found.
     """
     if event.payload is None:
         return []

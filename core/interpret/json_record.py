@@ -1,4 +1,4 @@
-"""Reading JSON that is nearly right: what assistants write to disk is not always what a strict decoder takes."""
+"""Reading JSON that is nearly right: assistants do not always write what a strict decoder takes."""
 
 import json
 from typing import TypeVar
@@ -19,9 +19,9 @@ class NotAnObjectError(ValueError):
 def read_object(raw: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """`raw` as the decoder's type.
 
-    Takes what a strict decoder refuses but whose meaning is clear: a byte order mark, NUL bytes around the object,
-    lone surrogates and broken UTF-8 (both become U+FFFD), control characters inside strings, NaN (becomes null).
-    Raises NotAnObjectError.
+    Takes what a strict decoder refuses but whose meaning is clear: a byte order mark, NUL bytes around the
+    object, lone surrogates and broken UTF-8 (both become U+FFFD), control characters inside strings, NaN
+    (becomes null). Raises NotAnObjectError.
     """
     try:
         return decoder.decode(raw)

@@ -1,4 +1,4 @@
-"""Events of Claude Code for tests: records and hook payloads as plain dicts, wrapped as the log would hold them."""
+"""Events of Claude Code for tests: records and hook payloads as dicts, wrapped as the log holds them."""
 
 import json
 from typing import Any

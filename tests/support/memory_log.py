@@ -10,7 +10,7 @@ BATCH = 256
 
 
 class MemoryLog:
-    """See `core.ports.EventLog`. Frames are single calls of `append`; `seal()` moves the sealed head to the end."""
+    """See `core.ports.EventLog`. A frame is one call of `append`; `seal()` seals up to the end."""
 
     def __init__(self, log_id: str = "0123456789abcdef0123456789abcdef") -> None:
         self._log_id = log_id
