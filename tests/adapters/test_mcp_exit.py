@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
-from mcp_raw_client import FAKE_SERVER, RawClient, alive
+from mcp_raw_client import FAKE_SERVER, HANG_S_MAX, RawClient, alive
 
 BUSY = b'{"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "search", "arguments": {"query": "q"}}}'
 
@@ -50,7 +51,8 @@ def test_two_signals_in_a_row_end_it_once() -> None:
         assert client.ends() == 0
 
 
-def test_it_ends_when_its_parent_dies_though_its_input_stays_open() -> None:
+@pytest.mark.parametrize("modes", [[], ["no-pidfd"]], ids=["told-by-the-system", "by-looking"])
+def test_it_ends_when_its_parent_dies_though_its_input_stays_open(modes: list[str]) -> None:
     read_end, write_end = os.pipe()
     launcher = (
         "import subprocess, sys\n"
@@ -60,7 +62,7 @@ def test_it_ends_when_its_parent_dies_though_its_input_stays_open() -> None:
         "server.wait()\n"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", launcher, FAKE_SERVER],
+        [sys.executable, "-c", launcher, FAKE_SERVER, *modes],
         stdin=read_end,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -70,10 +72,14 @@ def test_it_ends_when_its_parent_dies_though_its_input_stays_open() -> None:
         assert parent.stdout is not None and parent.stderr is not None
         pid = int(parent.stdout.readline())
         assert alive(pid)
+        guard = threading.Timer(HANG_S_MAX / 2, os.kill, (pid, signal.SIGKILL))
+        guard.start()
         parent.kill()
         parent.wait()
         # The server holds this pipe's other end: its end of file is the server's end.
         assert parent.stderr.read() == b""
+        assert guard.is_alive(), "the server outlived its parent and had to be killed"
+        guard.cancel()
     finally:
         for pipe in (parent.stdout, parent.stderr):
             if pipe is not None:

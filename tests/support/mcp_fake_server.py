@@ -1,7 +1,8 @@
 """A server over fake services, started by the tests as a process of its own. argv[1:] name what it should do.
 
 slow: search blocks until killed · noisy: search writes to descriptor 1 and prints · crash: search raises an unexpected
-error · unusable: the services cannot be opened · stuck-close: closing blocks · mark=<path>: written when closed.
+error · unusable: the services cannot be opened · stuck-close: closing blocks · mark=<path>: written when closed ·
+no-pidfd: as on a system that cannot tell of a process's end.
 """
 
 import os
@@ -102,4 +103,6 @@ def open_fake() -> FakeServices:
 if __name__ == "__main__":
     from session_mgmt_mcp.server import serve
 
+    if "no-pidfd" in MODES and hasattr(os, "pidfd_open"):
+        del os.pidfd_open
     serve(open_fake)
