@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 import msgspec
 
 from session_mgmt_mcp.adapters.claude_code.bookmarks import Bookmark, Bookmarks
+from session_mgmt_mcp.adapters.claude_code.sniff import other_assistant
 from session_mgmt_mcp.adapters.claude_code.transcript_files import (
     find_transcripts,
     plain_session_id,
@@ -149,6 +150,9 @@ class _Import:
 
     def _file(self, path: Path, bytes_before: int) -> None:
         try:
+            if other := other_assistant(path):
+                self._fail(path, 0, f"is of {other}; this version imports Claude Code's transcripts")
+                return
             session, file = session_of_file(path), path.open("rb")
         except OSError as error:
             self._fail(path, 0, f"cannot be read: {error.strerror or error}")
