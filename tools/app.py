@@ -29,6 +29,7 @@ from session_mgmt_mcp.core.errors import AppendError, DataFolderError, Idempoten
 from session_mgmt_mcp.core.events import ReflectionStored
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.redact import redact
+from session_mgmt_mcp.core.redact_batch import redact_many
 from session_mgmt_mcp.core.settings import data_dir
 from session_mgmt_mcp.projections.results import Moment, SessionSummary, TimelinePage
 from session_mgmt_mcp.projections.views import Views
@@ -69,7 +70,9 @@ class App:
         self, paths: Sequence[Path], progress: Callable[[Progress], None] | None = None
     ) -> ImportReport:
         """Append what these transcripts and folders hold; reading all of it again appends nothing."""
-        return import_files(find_transcripts(paths), self.log, redact=redact, progress=progress)
+        return import_files(
+            find_transcripts(paths), self.log, redact=redact, redact_many=redact_many, progress=progress
+        )
 
     def maintain(
         self,

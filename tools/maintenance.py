@@ -17,6 +17,7 @@ from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.seal import seal
 from session_mgmt_mcp.core.log.spool import drain
 from session_mgmt_mcp.core.redact import redact
+from session_mgmt_mcp.core.redact_batch import redact_many
 from session_mgmt_mcp.projections import publish
 
 DUE_EVENTS = 8_000
@@ -84,7 +85,7 @@ def maintain(
 def _import_live(log: FileLog) -> ImportReport:
     live = LiveTranscripts(Path(log.folder) / "views" / "transcripts")
     paths = live.update(log)
-    report = import_files(paths, log, redact=redact, bookmarks=live.bookmarks)
+    report = import_files(paths, log, redact=redact, redact_many=redact_many, bookmarks=live.bookmarks)
     live.settle()
     return report
 

@@ -5,8 +5,8 @@ import fcntl
 import os
 import sys
 
-# A process that has hashlib loaded anyway gets OpenSSL's faster SHA-256; a hook does without its import time.
-if "hashlib" in sys.modules:
+# OpenSSL's SHA-256 is several times as fast; a hook (python -S) hashes little and does without its import time.
+if not sys.flags.no_site or "hashlib" in sys.modules:
     from hashlib import sha256
 else:
     try:
