@@ -14,7 +14,15 @@ from zlib import crc32
 
 from session_mgmt_mcp.core.errors import AppendError, InputError, LockTimeoutError
 from session_mgmt_mcp.core.log.durable import boot_id, sha256, sync_file
-from session_mgmt_mcp.core.log.frame import FRAME, FRAME_BYTES_MAX, HEADER, ZERO8, JournalHeader, encode_frame
+from session_mgmt_mcp.core.log.frame import (
+    FORMAT_PREFIX,
+    FRAME,
+    FRAME_BYTES_MAX,
+    HEADER,
+    ZERO8,
+    JournalHeader,
+    encode_frame,
+)
 
 TYPE_CHECKING = False  # a hook does not pay for typing
 if TYPE_CHECKING:
@@ -27,7 +35,6 @@ if TYPE_CHECKING:
     Find = Callable[["Appender", list[bytes]], dict[bytes, int]]
 
 SHM_BYTES = 4096
-FORMAT_PREFIX = b'{"format": "session-mgmt-mcp log", "version": 1, '
 _STATE = struct.Struct("<8s16sQ16sQQ32s")  # magic, boot, inode, salt, end, next position, chain
 _STATE_MAGIC = b"SMTAIL01"
 _POISON = 512  # salt of a journal whose sync failed

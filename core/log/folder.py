@@ -5,9 +5,8 @@ import sys
 import time
 
 from session_mgmt_mcp.core.errors import DataFolderError, FormatTooNewError
-from session_mgmt_mcp.core.log.appender import FORMAT_PREFIX
 from session_mgmt_mcp.core.log.durable import sha256, sync_folder, write_new
-from session_mgmt_mcp.core.log.frame import FORMAT_VERSION
+from session_mgmt_mcp.core.log.frame import FORMAT_PREFIX, FORMAT_VERSION
 
 FOLDERS = ("journal", "segments", "manifest", "quarantine", "spool", "views")
 # What may lie in a folder before FORMAT.json does: leftovers of an interrupted creation.

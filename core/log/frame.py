@@ -6,6 +6,7 @@ from zlib import crc32
 from session_mgmt_mcp.core.errors import FormatTooNewError, LogCorruptError
 
 FORMAT_VERSION = 1
+FORMAT_PREFIX = b'{"format": "session-mgmt-mcp log", "version": 1, '  # of FORMAT.json
 MIB = 1 << 20
 JOURNAL_MIB = 8
 FRAME_BYTES_MAX = 64 * MIB

@@ -6,7 +6,6 @@ import fcntl
 import os
 
 from session_mgmt_mcp.core.errors import LogCorruptError
-from session_mgmt_mcp.core.log.appender import Appender
 from session_mgmt_mcp.core.log.durable import (
     preallocate,
     sha256,
@@ -29,6 +28,10 @@ from session_mgmt_mcp.core.log.frame import (
     scan,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from session_mgmt_mcp.core.log.appender import Appender
+
 SUFFIX = ".journal"
 
 
@@ -48,7 +51,7 @@ def first_chain(log_id: str) -> bytes:
     return sha256(b"session-mgmt-mcp" + bytes.fromhex(log_id)).digest()
 
 
-def locate(app: Appender) -> None:
+def locate(app: "Appender") -> None:
     """Find the log's true end when tail.shm could not be believed; mends what a crash or a failed sync left."""
     app.open_shm()
     _open_highest(app)
@@ -65,7 +68,7 @@ def locate(app: Appender) -> None:
     recover(app)
 
 
-def recover(app: Appender) -> None:
+def recover(app: "Appender") -> None:
     """Scan from the trusted end to the true one; quarantine a torn tail; go on in a new journal if this one is closed."""
     rest = os.pread(app.fd, app.header.capacity - app.end, app.end)
     base = app.end
@@ -85,7 +88,7 @@ def recover(app: Appender) -> None:
         app.store_state()
 
 
-def roll(app: Appender, frame_bytes: int = 0) -> None:
+def roll(app: "Appender", frame_bytes: int = 0) -> None:
     """Close the open journal and start the next, large enough for a frame of that size."""
     app.sync_or_poison()
     write_at(app.fd, encode_frame(app.header, app.end, app.next, app.end, app.chain, []), app.end)
@@ -94,7 +97,7 @@ def roll(app: Appender, frame_bytes: int = 0) -> None:
     _start_journal(app, max(JOURNAL_MIB * MIB, -(-needed // MIB) * MIB))
 
 
-def _open_highest(app: Appender) -> None:
+def _open_highest(app: "Appender") -> None:
     """Open the journal with the highest position; make the first one of a new log."""
     base = app.folder + "/journal"
     for name in os.listdir(base):
@@ -147,13 +150,13 @@ def _after_manifest(folder: str, log_id: str) -> "tuple[int, bytes]":
     return manifest.last + 1, manifest.chain or first_chain(log_id)
 
 
-def _take(app: Appender, fd: int, header: JournalHeader) -> None:
+def _take(app: "Appender", fd: int, header: JournalHeader) -> None:
     if app.fd >= 0:
         os.close(app.fd)
     app.fd, app.header, app.inode = fd, header, os.fstat(fd).st_ino
 
 
-def _start_journal(app: Appender, capacity: int) -> None:
+def _start_journal(app: "Appender", capacity: int) -> None:
     """Make the journal that begins at `app.next`, durably, and take it."""
     header = JournalHeader(capacity, app.header.log_id, _new_salt(), app.next, app.chain)
     path = f"{app.folder}/journal/{journal_name(app.next)}"
@@ -168,7 +171,7 @@ def _new_salt() -> bytes:
     return bytes(salt)
 
 
-def _publish(app: Appender, path: str, header: JournalHeader, frames: "list[bytes]") -> None:
+def _publish(app: "Appender", path: str, header: JournalHeader, frames: "list[bytes]") -> None:
     """Put a new journal under its name, durably, and take it."""
     fd = _write_journal(path, header, frames)
     try:
@@ -194,7 +197,7 @@ def _write_journal(path: str, header: JournalHeader, frames: "list[bytes]") -> i
     return fd
 
 
-def _cut_torn_tail(app: Appender, rest: bytes) -> None:
+def _cut_torn_tail(app: "Appender", rest: bytes) -> None:
     """Quarantine and zero what lies after the last good frame; refuse where bytes that were on disk are damaged."""
     _refuse_damage(app, rest)
     torn = rest.rstrip(b"\0")
@@ -204,7 +207,7 @@ def _cut_torn_tail(app: Appender, rest: bytes) -> None:
     write_at(app.fd, bytes(len(torn)), app.end)
 
 
-def _refuse_damage(app: Appender, rest: bytes) -> None:
+def _refuse_damage(app: "Appender", rest: bytes) -> None:
     """Raise LogCorruptError where what begins at `app.end` was on disk once and no longer checks."""
     if says_damaged(rest, app.end, app.header):
         path = f"{app.folder}/journal/{journal_name(app.header.first)}"
@@ -214,7 +217,7 @@ def _refuse_damage(app: Appender, rest: bytes) -> None:
         )
 
 
-def _leave_poisoned(app: Appender) -> None:
+def _leave_poisoned(app: "Appender") -> None:
     """Copy the valid frames of a journal whose sync failed into a new file under the same name."""
     old_fd, old = app.fd, app.header
     data = memoryview(os.pread(old_fd, old.capacity, 0))

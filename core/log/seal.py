@@ -82,6 +82,11 @@ def _next_run(folder: str, manifest: Manifest) -> list[str]:
         if run and size > SEGMENT_BYTES_TARGET:
             break
         run.append(path)
+    if not run and journals and journals[-1][0] > manifest.last + 1:
+        raise LogCorruptError(
+            f"{folder}: no journal begins at position {manifest.last + 1}, later ones do; "
+            "restore the missing files from a backup"
+        )
     return run
 
 
