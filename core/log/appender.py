@@ -82,7 +82,7 @@ class Appender:
                     self._write(new)
                 fd, salt, end = os.dup(self.fd), self.header.salt, self.end
             except OSError as error:
-                raise AppendError(f"cannot append to {self.folder}: {error.strerror or error}") from error
+                raise self._failed("append to", error) from error
             finally:
                 fcntl.flock(self.lock_fd, fcntl.LOCK_UN)
         try:
@@ -100,7 +100,7 @@ class Appender:
                 self._locate()
                 return action(self)
             except OSError as error:
-                raise AppendError(f"cannot write to {self.folder}: {error.strerror or error}") from error
+                raise self._failed("write to", error) from error
             finally:
                 fcntl.flock(self.lock_fd, fcntl.LOCK_UN)
 
@@ -295,8 +295,17 @@ class Appender:
             self.lock_fd, self.fd = lock_fd, -1
             self.open_shm()
         except OSError as error:
-            raise AppendError(f"cannot open the log in {self.folder}: {error.strerror or error}") from error
+            raise self._failed("open the log in", error) from error
         self._pid = os.getpid()
+
+    def _failed(self, action: str, error: OSError) -> AppendError:
+        """What failed, where, and the mend."""
+        mend = "see the system's log for the disk's state"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            mend = "free some space; what was acknowledged is safe"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            mend = "make the folder writable, or set SESSION_MGMT_DATA_DIR to one that is"
+        return AppendError(f"cannot {action} {self.folder}: {error.strerror or error}; {mend}")
 
     def _known_format(self) -> bool:
         try:

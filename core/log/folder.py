@@ -41,11 +41,7 @@ def create_or_refuse(path: str) -> None:
         if os.path.exists(f"{path}/FORMAT.json"):  # somebody else was just creating it
             read_log_id(path)
             return
-        shown = ", ".join(foreign[:3]) or "a log without its FORMAT.json"
-        raise DataFolderError(
-            f"{path} holds {shown}: not a data folder of this program, left as it is; "
-            "set SESSION_MGMT_DATA_DIR to an empty or new folder, or restore FORMAT.json from a backup"
-        )
+        raise _foreign(path, foreign)
     refuse_network(path)
     try:
         _create(path)
@@ -53,6 +49,14 @@ def create_or_refuse(path: str) -> None:
         raise DataFolderError(
             f"cannot create the data folder {path}: {error.strerror}; set SESSION_MGMT_DATA_DIR"
         ) from error
+
+
+def _foreign(path: str, names: "list[str]") -> DataFolderError:
+    shown = ", ".join(names[:3]) or "a log without its FORMAT.json"
+    return DataFolderError(
+        f"{path} holds {shown}: not a data folder of this program, left as it is; "
+        "set SESSION_MGMT_DATA_DIR to an empty or new folder, or restore FORMAT.json from a backup"
+    )
 
 
 def _has_files(path: str) -> bool:
@@ -85,6 +89,8 @@ def read_log_id(path: str) -> str:
         with open(name, "rb") as file:
             line = file.read(4096)
     except FileNotFoundError:
+        if os.path.isdir(path) and os.listdir(path):
+            raise _foreign(path, sorted(n for n in os.listdir(path) if not _is_leftover(n))) from None
         raise DataFolderError(f"{path} holds no log; `session-mgmt-mcp setup` makes one") from None
     except OSError as error:
         raise DataFolderError(f"cannot read {name}: {error.strerror}; mend its permissions") from error

@@ -87,6 +87,7 @@ def _set_up(args: argparse.Namespace, talk: _Talk, client: Client) -> int:
         talk.say("Nothing was changed.")
         return 0
     with App.open(folder, create=True) as app:
+        app.log.append([])  # nothing: but a folder that cannot be written is found before any settings are
         # First the hooks: what happens during the import is captured, and what is read twice is stored once.
         done = _register(client, target)
         _show_done(talk, done)
