@@ -138,8 +138,8 @@ def run_without_rights(folder: Path, action: str) -> str:
 @pytest.fixture
 def reachable(folder: Path, tmp_path: Path) -> Path:
     """The folders above, which pytest makes private, let others through."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.stat().st_uid == os.getuid() and parent != Path("/"):
+    if os.getuid() == 0:  # which gives its rights up; anybody else keeps theirs
+        for parent in (tmp_path, *tmp_path.parents[:2]):
             parent.chmod(parent.stat().st_mode | 0o011)
     return folder
 
@@ -160,10 +160,9 @@ def test_a_read_only_folder_can_be_read_and_refuses_to_append(reachable: Path) -
         reachable, "log = m.FileLog(folder); print(len(next(log.read())), 'read'); log.append([])"
     )
     assert said.splitlines()[0] == "1 read"
-    assert (
-        said.splitlines()[1]
-        == f"{AppendError.__name__} cannot open the log in {reachable}: Permission denied"
-    )
+    refusal = said.splitlines()[1]
+    assert refusal.startswith(f"{AppendError.__name__} cannot open the log in {reachable}: Permission denied")
+    assert "make the folder writable" in refusal
     assert snapshot(reachable) == before
     for path in (reachable, *reachable.rglob("*")):
         path.chmod(0o700)
