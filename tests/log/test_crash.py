@@ -1,0 +1,45 @@
+"""kill -9 of whatever uses the log: every acknowledged event is there once, in a gapless order, and nobody saw else."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HARNESS = Path(__file__).parents[1] / "support" / "crash_harness.py"
+
+
+def crash(folder: Path, seconds: float, seed: int) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, str(HARNESS), str(folder), str(seconds), str(seed)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds * 5 + 120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    found: dict[str, Any] = json.loads(done.stdout)
+    print(json.dumps(found))
+    return found
+
+
+def test_kills_for_a_few_seconds_lose_nothing_acknowledged(tmp_path: Path) -> None:
+    found = crash(tmp_path / "data", 5, 1)
+    assert found["wrong"] == []
+    assert found["kills"] > 0
+    assert 0 < found["acknowledged"] <= found["events"]
+
+
+@pytest.mark.slow
+def test_kills_for_a_minute_lose_nothing_acknowledged(tmp_path: Path) -> None:
+    seconds = float(os.environ.get("SESSION_MGMT_CRASH_SECONDS", "60"))
+    found = crash(tmp_path / "data", seconds, int(os.environ.get("SESSION_MGMT_CRASH_SEED", "2")))
+    assert found["wrong"] == []
+    assert found["sealed"] > 0
+    assert found["seen_by_readers"] > 0
+    assert found["acknowledged_by_hooks"] > 0
+    assert 0 < found["acknowledged"] <= found["events"]
