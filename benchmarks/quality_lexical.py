@@ -82,7 +82,7 @@ def events(path: Path, session: str) -> Iterator[NewEvent]:
             continue
         payload = json.dumps(record).encode()
         try:
-            time = datetime.fromisoformat(record["timestamp"].replace("Z", "+00:00")).timestamp()
+            time = datetime.fromisoformat(record["timestamp"]).timestamp()
         except (KeyError, ValueError, AttributeError):
             time = 0.0
         uuid = record.get("uuid")
@@ -123,7 +123,7 @@ def repositories(data: Path) -> dict[str, list[tuple[str, Path]]]:
         row = json.loads(line)
         path = data / "sessions" / row["file"]
         if row["assistant"] == "claude-code" and row.get("repo") and path.is_file():
-            out[row["repo"]].append((row["session_id"], path))
+            out[row["repo"]].append((row["session_id"] or path.stem, path))
     return out
 
 

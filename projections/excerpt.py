@@ -1,14 +1,13 @@
 """Where a text has the words of a query, and the part of it around them."""
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 EXCERPT_CHARS_MAX = 240
 SCAN_CHARS_MAX = 80_000
 LEAD_CHARS = 70
-FINDS_MAX = 20  # of one stem in one text
-_SPACE = re.compile(r"\s+")
+PLACES_MAX = 60  # looked at for the best excerpt
+FINDS_MAX = 12  # of one stem in one text
 
 
 class Find(NamedTuple):
@@ -50,12 +49,16 @@ def excerpt(finds: list[Find], text: str) -> str:
     """One line of at most EXCERPT_CHARS_MAX characters, around the place with the most different stems."""
     start, best = 0, 0
     room = EXCERPT_CHARS_MAX - LEAD_CHARS
-    for i, (at, _) in enumerate(finds):
-        within = {f.stem for f in finds[i : i + 30] if f.start < at + room}
+    for i, (at, _) in enumerate(finds[:PLACES_MAX]):
+        within = set()
+        for find_ in finds[i : i + PLACES_MAX]:
+            if find_.start >= at + room:
+                break
+            within.add(find_.stem)
         if len(within) > best:
             best, start = len(within), at
     start = _word_start(text, start - LEAD_CHARS) if start > LEAD_CHARS else 0
-    line = _SPACE.sub(" ", text[start : start + 3 * EXCERPT_CHARS_MAX]).strip()
+    line = " ".join(text[start : start + 3 * EXCERPT_CHARS_MAX].split())
     lead = "…" if start else ""
     room = EXCERPT_CHARS_MAX - len(lead)
     if len(line) <= room:

@@ -1,6 +1,6 @@
 """Ranking: small pure functions from lexical scores to an order of moments.
 
-score = .5 (L + .25 L_prev + .1 L_next) + .6 max over the session of L + .7 S + .2 M + .02 R
+score = .5 (L + .25 L_prev + .1 L_next) + 1.0 max over the session of L + .7 S + .1 M + .02 R
 
 L: BM25 of the row, divided by the best of the query. L_prev, L_next: L of the rows before and after it in its session.
 S: BM25 of the session's document, divided by the best. M: how much of the query names the row's actor, tool or file.
@@ -13,9 +13,9 @@ from typing import NamedTuple
 LEXICAL = 0.5
 PREVIOUS = 0.25
 NEXT = 0.1
-BEST_OF_SESSION = 0.6
+BEST_OF_SESSION = 1.0
 SESSION_DOCUMENT = 0.7
-METADATA = 0.2
+METADATA = 0.1
 RECENCY = 0.02
 PART_OF_NAME = 0.5  # weight of `key` where the query says `cache_key`
 FIELD_BOOSTS = {"body": 1.0, "result": 0.5, "rest": 0.1}

@@ -17,6 +17,7 @@ from session_mgmt_mcp.projections.excerpt import EXCERPT_CHARS_MAX, excerpt, fin
 from session_mgmt_mcp.projections.files import stamp
 from session_mgmt_mcp.projections.filters import Filters
 from session_mgmt_mcp.projections.lexical import (
+    INDEXES,
     LexicalIndex,
     Statistics,
     lexical_folder,
@@ -69,6 +70,7 @@ class Search:
         self._rows: LexicalIndex | None = None
         self._sessions: LexicalIndex | None = None
         self._stamp: Any = None
+        self._generation = ""
         self._loads = 0
 
     @property
@@ -94,18 +96,22 @@ class Search:
             self._tail.add(row)
 
     def _reload_index(self) -> bool:
-        now = stamp(self._folder / STATE_FILE)
-        generation = published_generation(self._folder, self._log) if now != self._stamp else None
-        if generation is not None:
-            self._stamp = now
-            self._open(generation)
-            return True
-        if self._rows is None or self._sessions is None or self._loads == self._reader.loads:
+        """Follow a new generation or a new commit; whether there was one."""
+        now = (stamp(self._folder / STATE_FILE), self._commits())
+        if now == self._stamp:
             return False
-        before = self._rows.watermark
-        for index in (self._rows, self._sessions):
-            index.reload()
-        return self._rows.watermark != before
+        if self._stamp is None or now[0] != self._stamp[0]:
+            self._generation = published_generation(self._folder, self._log)
+            self._open(self._generation)
+        elif self._rows is not None and self._sessions is not None:
+            self._rows.reload()
+            self._sessions.reload()
+        self._stamp = (now[0], self._commits())
+        return True
+
+    def _commits(self) -> list[tuple[int, int, int]]:
+        """Stamps of the files tantivy replaces with every commit."""
+        return [stamp(self._folder / self._generation / name / "meta.json") for name in INDEXES]
 
     def _open(self, generation: str) -> None:
         self._rows = self._sessions = None
@@ -157,10 +163,11 @@ class Search:
         if index is not None:
             clauses = filters.clauses(index.schema, rows=True)
             self._collect(index, _weighted(index.schema, FIELD_BOOSTS, tokens, clauses), found)
-            if best and filters.session is None:
+            if best and filters.session is None:  # the rows that speak for the best sessions
                 among = tantivy.Query.term_set_query(index.schema, "session", best)
                 clauses.append(tantivy.Query.const_score_query(among, 0.0))
-                self._collect(index, _weighted(index.schema, FIELD_BOOSTS, tokens, clauses), found)
+                telling = {field: boost for field, boost in FIELD_BOOSTS.items() if field != "rest"}
+                self._collect(index, _weighted(index.schema, telling, tokens, clauses), found)
         statistics = index.statistics if index else _NO_STATISTICS
         scores = self._tail.search(tokens, FIELD_BOOSTS, statistics, _frequency(index))
         kept = 0
@@ -180,10 +187,12 @@ class Search:
         hits = index.searcher.search(query, ROWS_MAX, count=False).hits
         addresses = [address for _, address in hits]
         columns = [index.searcher.fast_field_values(name, addresses) for name in _FAST]
-        for (score, address), *values in zip(hits, *columns, strict=True):
-            row_id, session, seq, occurred_at, digest = (int(value or 0) for value in values)
+        for (score, address), values in zip(hits, zip(*columns, strict=True), strict=True):
+            row_id, session, seq, occurred_at, digest = values
             candidate = Candidate(row_id, session, seq, occurred_at, digest, score)
-            found[candidate.id] = _Found(candidate, address)
+            known = found.get(candidate.id)
+            if known is None or known.candidate.lexical < score:
+                found[candidate.id] = _Found(candidate, address)
 
     def _published_row(self, row_id: int) -> Row | None:
         """A row that is published in the query view, but not in the lexical index yet."""
