@@ -80,6 +80,44 @@ def test_after_a_failed_sync_the_log_goes_on_in_a_new_file_of_the_same_name(
         assert verify(log.folder, log.log_id).events == 5
 
 
+def test_nobody_acknowledges_after_a_sync_of_the_same_journal_failed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel reports a failed write once a descriptor: a later sync that succeeds proves nothing."""
+    with FileLog(folder) as log, FileLog(folder) as other:
+        log.append(events(b"one"))
+        other.append(events(b"two"))
+        synced: list[int] = []
+
+        def sync(fd: int) -> None:
+            synced.append(fd)
+            if len(synced) == 1:  # between the write of `log` and its sync, that of `other` fails
+                with pytest.raises(AppendError, match="durable"):
+                    other.append(events(b"lost?"))
+            elif len(synced) == 2:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            durable.sync_file(fd)
+
+        monkeypatch.setattr(appender, "sync_file", sync)
+        with pytest.raises(AppendError, match="append again"):
+            log.append(events(b"three"))
+        monkeypatch.setattr(appender, "sync_file", durable.sync_file)
+        assert log.append(events(b"four"))[0].position == 5
+        assert verify(log.folder, log.log_id).events == 5
+
+
+def test_an_append_that_another_made_durable_needs_no_sync_of_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FileLog(folder) as log, FileLog(folder) as other:
+        log.append(events(b"one"))
+        other.append(events(b"two"))
+        synced: list[int] = []
+        monkeypatch.setattr(appender, "sync_file", synced.append)
+        assert log.append([]) == other.append([]) == []
+        assert synced == []
+
+
 def test_a_failed_sync_while_rolling_is_an_error_and_the_next_append_goes_on(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
