@@ -97,7 +97,7 @@ class Facts:
         if key in self.forgotten:
             self.hidden.setdefault(row.id, at)
         # By place, not by `_replace`, which takes longer than all of the above.
-        return Row(row.id, key, *row[2:_TOOL], tool, *row[_TOOL + 1 : -1], session.rows)
+        return Row._make((row.id, key, *row[2:_TOOL], tool, *row[_TOOL + 1 : -1], session.rows))
 
     def forget(self, keys: Iterable[str], at: int) -> None:
         """Hide every row with one of these keys, now and later."""

@@ -194,6 +194,45 @@ def test_an_interrupted_update_is_finished_by_the_next(
     assert views.status().lexical_watermark == 3
 
 
+class _Killed(BaseException):
+    """Ends an update where kill -9 would."""
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "query.write_json",
+        "query.remove_others",
+        "query.fsync_path",
+        "lexical.write_json",
+        "lexical.LexicalProjection._commit",
+    ],
+)
+def test_an_update_killed_at_any_step_leaves_the_state_before_or_after(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise _Killed
+
+    log = story()
+    if not step.startswith("lexical.write"):  # which is the first publish's only
+        update(log, tmp_path)
+    log.append([prompt("s-1", "u-2", "and then blue"), reply("s-1", "a-2", "It is blue.")])
+    log.seal()
+    with monkeypatch.context() as patch:
+        patch.setattr(f"session_mgmt_mcp.projections.{step}", die)
+        with pytest.raises(_Killed):
+            update(log, tmp_path)
+    expected = ["make it green", "It is green.", "and then blue", "It is blue."]
+    views = Views(log, tmp_path)
+    assert [t.text for t in views.timeline(session="s-1").turns] == expected
+    assert [m.record for m in views.search("blue", kind="PromptSubmitted")] == ["u-2"]
+    update(log, tmp_path)
+    assert [m.record for m in views.search("blue", kind="PromptSubmitted")] == ["u-2"]
+    brought_up = digest(tmp_path)
+    assert replay(log, tmp_path) == brought_up
+
+
 def test_a_row_hidden_after_it_was_indexed_leaves_the_index(tmp_path: Path) -> None:
     log = MemoryLog()
     log.append([hook_prompt("s-1", "make it green")])
