@@ -1,5 +1,6 @@
 """What people see in a terminal. Everything goes to stdout; colour only where it is a terminal."""
 
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -25,12 +26,13 @@ _LABELS = {
     "RecordUnknown": "unknown",
 }
 TURN_CHARS = 600
+PIPE_COLUMNS = 1000
+SHORT_ID = 8  # enough to name a session to `show`
 
 
 def console() -> Console:
-    """Rich on stdout; plain text, unwrapped, where that is no terminal."""
-    made = Console(highlight=False, soft_wrap=True)
-    return made
+    """Rich on stdout; plain text, cut nowhere, where that is no terminal."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
 
 
 def iso(us: int) -> str | None:
@@ -124,17 +126,19 @@ def print_moments(moments: Iterable[Moment]) -> None:
 
 def print_sessions(sessions: Iterable[SessionSummary]) -> None:
     table = Table(box=None, pad_edge=False)
-    for name in ("last active", "session", "project", "prompts", "calls", "title"):
-        table.add_column(
-            name, overflow="fold" if name == "session" else "ellipsis", no_wrap=name != "session"
-        )
+    table.add_column("last active", no_wrap=True, min_width=16)
+    table.add_column("session", no_wrap=True, min_width=SHORT_ID)
+    table.add_column("prompts", justify="right", no_wrap=True, min_width=7)
+    table.add_column("calls", justify="right", no_wrap=True, min_width=5)
+    table.add_column("project", no_wrap=True, overflow="ellipsis", ratio=2)
+    table.add_column("title", no_wrap=True, overflow="ellipsis", ratio=3)
     for session in sessions:
         table.add_row(
             minute(session.ended_at),
-            session.session,
-            session.project,
+            session.session[:SHORT_ID],
             str(session.prompts),
             str(session.tool_calls),
+            session.project,
             " ".join(session.title.split())[:80],
         )
     console().print(table)
