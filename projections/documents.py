@@ -1,6 +1,7 @@
 """What the lexical index holds of a row: weighted tokens in three fields. One weighting for published and tail rows."""
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -19,6 +20,7 @@ BODY_WEIGHTS = {  # how often a word counts where it is said
     "ToolCalled": 1,
     "ContextCompacted": 1,
 }
+_OWN_TOOL = re.compile(r"mcp__(?:plugin_[^_]+(?:-[^_]+)*_)?session-mgmt__")
 FIELDS = ("body", "result", "rest")
 SESSION_WEIGHTS = {"body": 1.0, "result": 0.3, "rest": 0.0}
 
@@ -38,6 +40,10 @@ class RowDocument(NamedTuple):
 
 def document_of(row: Row) -> RowDocument:
     """The tokens of a row; all fields empty where nothing of it can be searched."""
+    if _OWN_TOOL.match(row.tool):
+        return RowDocument(
+            [], [], []
+        )  # what was asked of the memory and what it recalled: copies of other rows
     weight = BODY_WEIGHTS.get(row.kind)
     if weight is None:
         head, rest = row.text[:RESULT_HEAD_CHARS], row.text[RESULT_HEAD_CHARS:REST_CHARS_MAX]
@@ -71,6 +77,13 @@ def ancestors(project: str) -> list[str]:
         if path[i] in "/\\":
             out.append(path[:i])
     return out
+
+
+def sameness(row: Row) -> int:
+    """Equal for rows that say the same, wherever; 63 bits. Calls say the same only if tool and edit are the same too."""
+    if row.kind == "ToolCalled":
+        return number_of(f"{row.tool}\x01{row.text_digest}\x01{row.edit}")
+    return number_of(row.text_digest)
 
 
 def number_of(text: str) -> int:

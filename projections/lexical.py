@@ -23,6 +23,7 @@ from session_mgmt_mcp.projections.documents import (
     ancestors,
     document_of,
     number_of,
+    sameness,
 )
 from session_mgmt_mcp.projections.files import make_folder, read_json, write_json
 from session_mgmt_mcp.projections.protocol import Watermark
@@ -243,7 +244,7 @@ def row_document(row: Row, parts: RowDocument, totals: Counter[str]) -> tantivy.
     document.add_integer("occurred_at", row.occurred_at)
     document.add_integer("session", number_of(row.session))
     document.add_integer("seq", row.seq)
-    document.add_integer("digest", number_of(row.text_digest))
+    document.add_integer("digest", sameness(row))
     document.add_text("kind", row.kind)
     document.add_text("assistant", row.assistant)
     for folder in ancestors(row.project):

@@ -12,7 +12,7 @@ from session_mgmt_mcp.core.ports import EventLog
 from session_mgmt_mcp.projections import ranking
 from session_mgmt_mcp.projections.analysis import tokens_of, word_tokens
 from session_mgmt_mcp.projections.analysis import words as words_of
-from session_mgmt_mcp.projections.documents import number_of
+from session_mgmt_mcp.projections.documents import number_of, sameness
 from session_mgmt_mcp.projections.excerpt import EXCERPT_CHARS_MAX, excerpt, find, matched_words, open_stem
 from session_mgmt_mcp.projections.files import stamp
 from session_mgmt_mcp.projections.filters import Filters
@@ -175,7 +175,7 @@ class Search:
             row = self._reader.rows.get(row_id) or self._published_row(row_id)
             if row is None or not filters.passes(row):
                 continue
-            number, digest = number_of(row.session), number_of(row.text_digest)
+            number, digest = number_of(row.session), sameness(row)
             candidate = Candidate(row.id, number, row.seq, row.occurred_at, digest, scores[row_id])
             found[row.id] = _Found(candidate, None)
             kept += 1

@@ -267,6 +267,32 @@ def test_copies_of_one_text_are_folded(tmp_path: Path) -> None:
     assert found[0].copies == 5
 
 
+def test_edits_of_one_file_are_different_moments_and_the_same_edit_is_one(tmp_path: Path) -> None:
+    def edit(uuid: str, new: str) -> NewEvent:
+        arguments = {"file_path": "/app/gate.py", "old_string": "closed", "new_string": new}
+        return call("s-1", uuid, f"t-{uuid}", "Edit", arguments)
+
+    read = call("s-1", "a-9", "t-9", "Read", {"file_path": "/app/gate.py"})
+    _, views = from_log(tmp_path, edit("a-1", "open"), edit("a-2", "ajar"), edit("a-3", "open"), read)
+    found = views.search("gate.py")
+    assert sorted((m.tool, m.copies) for m in found) == [("Edit", 1), ("Edit", 2), ("Read", 1)]
+
+
+def test_what_was_asked_of_the_memory_and_what_it_recalled_is_not_found_again(tmp_path: Path) -> None:
+    tool = "mcp__session-mgmt__search"
+    log, views = from_log(
+        tmp_path,
+        prompt("s-1", "u-1", "paint the zebra"),
+        call("s-2", "a-1", "t-1", tool, {"query": "zebra"}),
+        returned("s-2", "u-2", "t-1", "1 moment: paint the zebra"),
+    )
+    assert [m.record for m in views.search("zebra")] == ["u-1"]
+    log.seal()
+    update(log, tmp_path)
+    assert [m.record for m in views.search("zebra")] == ["u-1"]
+    assert len(views.timeline(session="s-2").turns) == 2
+
+
 def test_an_excerpt_is_one_bounded_line_around_the_match(tmp_path: Path) -> None:
     text = "lorem ipsum\n" * 500 + "the needle is here\n" + "dolor sit\n" * 500
     _, views = from_log(tmp_path, prompt("s-1", "u-1", text))
