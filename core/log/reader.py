@@ -7,10 +7,10 @@ from threading import Lock
 
 from session_mgmt_mcp.core.envelope import Event
 from session_mgmt_mcp.core.errors import LogCorruptError
-from session_mgmt_mcp.core.log.journals import first_chain, list_journals
+from session_mgmt_mcp.core.log.journals import first_chain
 from session_mgmt_mcp.core.log.manifest import Manifest, SegmentEntry, load_manifest, versions
 from session_mgmt_mcp.core.log.segment import group_events, open_segment
-from session_mgmt_mcp.core.log.tail import TailCursor, VanishedError
+from session_mgmt_mcp.core.log.tail import NoJournalError, TailCursor, VanishedError
 from session_mgmt_mcp.core.ports import Head
 
 _GROUPS_KEPT = 4
@@ -47,11 +47,11 @@ class LogReader:
             with self._lock:
                 try:
                     return Head(*self._heading.head(self.manifest().last))
+                except NoJournalError:
+                    return self.sealed()
                 except VanishedError as error:
                     missing = error
-        if list_journals(self.folder):
-            raise self._broken(missing)
-        return self.sealed()  # no journal at all: nothing was appended since the log was sealed or made
+        raise self._broken(missing)
 
     def _broken(self, missing: VanishedError) -> LogCorruptError:
         return LogCorruptError(f"{self.folder}: {missing}; restore the missing files from a backup")
@@ -79,10 +79,10 @@ class LogReader:
         while upto is None or position < upto:
             try:
                 events = self._next_batch(cursor, position)
+            except NoJournalError:
+                return
             except VanishedError as error:
                 missing += 1
-                if missing > _TRIES and not list_journals(self.folder):
-                    return  # a log without a journal yet
                 if missing > _TRIES:
                     raise self._broken(error) from error
                 continue

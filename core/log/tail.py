@@ -24,18 +24,23 @@ class VanishedError(Exception):
     """A file went away between listing and opening: sealed, replaced or forgotten meanwhile. Look again."""
 
 
+class NoJournalError(Exception):
+    """No journal at all: nothing was appended since the log was made. Roll and seal always leave one."""
+
+
 class Tail:
     """An open journal, and the offset of the next frame in it."""
 
     def __init__(self, folder: str, position: int) -> None:
-        """Open the journal that holds `position` or will. Raises VanishedError, LogCorruptError."""
+        """Open the journal that holds `position` or will. Raises NoJournalError, VanishedError, LogCorruptError."""
         best, journals = "", list_journals(folder)
+        if not journals:
+            raise NoJournalError
         for first, path in journals:
             if first <= position:
                 best = path
         if not best:
-            found = f"the journals begin at {journals[0][0]}" if journals else "there is no journal"
-            raise VanishedError(f"{found}, expected position {position}")
+            raise VanishedError(f"the journals begin at {journals[0][0]}, expected position {position}")
         try:
             self.fd = os.open(best, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
