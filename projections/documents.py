@@ -3,7 +3,6 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from session_mgmt_mcp.projections.analysis import tokens_of
@@ -91,7 +90,3 @@ def number_of(text: str) -> int:
     return (
         int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big") >> 1
     )
-
-
-def unique(values: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(values))

@@ -6,7 +6,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from session_mgmt_mcp.projections.rows import Row, UsageRow
+from session_mgmt_mcp.projections.rows import Row
 
 ROW_COLUMNS = {
     "id": "BIGINT",
@@ -91,7 +91,3 @@ def row_from(record: Sequence[Any]) -> Row:
     """A Row from a fetched record (columns `ROW_LIST`)."""
     row = Row(*record)
     return row._replace(files=tuple(row.files or ()))
-
-
-def usage_from(record: Sequence[Any]) -> UsageRow:
-    return UsageRow(*record)

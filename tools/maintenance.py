@@ -1,7 +1,6 @@
 """What keeps a log in shape, run by whoever is at hand: drain the spool, import live transcripts, seal, publish."""
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ import msgspec
 from session_mgmt_mcp.adapters.claude_code.importer import ImportReport, import_files
 from session_mgmt_mcp.adapters.claude_code.live import LiveTranscripts
 from session_mgmt_mcp.core.errors import DataFolderError, LockTimeoutError
-from session_mgmt_mcp.core.log.journals import list_journals
+from session_mgmt_mcp.core.log.journals import list_journals, try_lock
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.seal import seal
 from session_mgmt_mcp.core.log.spool import drain
@@ -41,22 +40,15 @@ class MaintenanceReport(msgspec.Struct, frozen=True):
 def maintenance_lock(folder: str, wait_s: float) -> Iterator[None]:
     """Hold maintenance.lock; LockTimeoutError where another process holds it for longer than `wait_s`."""
     path = f"{folder}/maintenance.lock"
+    deadline = time.monotonic() + wait_s
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        while (fd := try_lock(path)) is None:
+            if time.monotonic() >= deadline:
+                raise LockTimeoutError(f"another process is maintaining {folder}; try again later")
+            time.sleep(_POLL_S)
     except OSError as error:
         raise DataFolderError(f"cannot open {path}: {error.strerror}; mend its permissions") from error
     try:
-        deadline = time.monotonic() + wait_s
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise LockTimeoutError(
-                        f"another process is maintaining {folder}; try again later"
-                    ) from None
-                time.sleep(_POLL_S)
         yield
     finally:
         os.close(fd)

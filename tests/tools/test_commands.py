@@ -174,6 +174,18 @@ def test_status_of_a_sound_log_exits_0_and_of_a_paused_one_1(imported: dict[str,
     assert any("paused" in finding for finding in run("status", code=1)["findings"])
 
 
+def test_status_verifies_a_sound_log_and_exits_4_on_a_changed_byte_naming_the_file(
+    imported: dict[str, Any], run: Run, data: Path
+) -> None:
+    assert run("status", "--verify")["verified"]["events"] == imported["appended"]
+    segment = next((data / "segments").glob("*.parquet"))
+    segment.chmod(0o600)
+    raw = bytearray(segment.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    segment.write_bytes(raw)
+    assert segment.name in run("status", "--verify", code=4)["error"]["message"]
+
+
 def test_maintain_says_when_another_process_is_at_it(imported: dict[str, Any], run: Run, data: Path) -> None:
     from session_mgmt_mcp.tools.maintenance import maintenance_lock
 

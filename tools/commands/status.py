@@ -6,6 +6,7 @@ from typing import Any
 from session_mgmt_mcp.adapters.claude_code import install
 from session_mgmt_mcp.adapters.claude_code.client import find_client
 from session_mgmt_mcp.core.errors import SessionMgmtError
+from session_mgmt_mcp.core.log.verify import verify
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import emit_json
 
@@ -13,14 +14,18 @@ EXAMPLE = "session-mgmt-mcp status --json"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Nothing to configure."""
+    parser.add_argument(
+        "--verify", action="store_true", help="read every byte of the log and check it against its hash chain"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 where all is well, 1 where there is something to mend."""
+    """0 where all is well, 1 where there is something to mend, 4 where `--verify` found the log damaged."""
     with App.open() as app:
         state = app.status()
         state["assistants"], findings = _registrations(app)
+        if args.verify:
+            state["verified"] = verify(app.log.folder, app.log.log_id)._asdict()
     state["findings"] += findings
     if args.json:
         emit_json(state)
@@ -54,6 +59,8 @@ def _print(state: dict[str, Any]) -> None:
         f"views         {views['sessions']} sessions, {views['actions']} actions, {_mib(state['views_bytes'])}; "
         f"published up to {views['query_watermark']} (query), {views['lexical_watermark']} (lexical)"
     )
+    if verified := state.get("verified"):
+        print(f"verified      {verified['events']} events, chain {verified['chain']}")
     for name, registration in state["assistants"].items():
         print(f"{name:13} {registration}")
     for kind, count in sorted(views["unknown"].items()):
