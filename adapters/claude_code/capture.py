@@ -113,6 +113,8 @@ def _spool(folder: str, event_id: bytes, envelope: bytes, payload: bytes, why: E
         os.rename(path + ".tmp", path + ".event")
         sync_folder(folder + "/spool")
     except OSError as error:
+        if os.path.exists(path + ".tmp"):
+            os.unlink(path + ".tmp")
         raise OSError(f"{why}; nor could it be spooled: {error.strerror}") from error
 
 

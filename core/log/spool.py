@@ -1,6 +1,8 @@
 """Appending what hooks could not (FORMAT.md section 1, `spool/`). Caller holds maintenance.lock."""
 
+import contextlib
 import os
+import time
 from pathlib import Path
 
 import msgspec
@@ -8,6 +10,8 @@ import msgspec
 from session_mgmt_mcp.core.envelope import Envelope, NewEvent, decode_envelope
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.core.log.log import FileLog
+
+UNFINISHED_AGE_S = 3_600
 
 
 def spooled(folder: str) -> list[str]:
@@ -23,6 +27,7 @@ def drain(log: FileLog) -> tuple[int, int]:
     Returns (appended, unreadable); a file that holds no event, or one too large for the log, is kept as `.bad` for
     `status` to show. Raises AppendError, LogCorruptError; what is left is drained the next time.
     """
+    _drop_unfinished(log.folder)
     appended = bad = 0
     for path in spooled(log.folder):
         event = _event_of(path)
@@ -37,6 +42,16 @@ def drain(log: FileLog) -> tuple[int, int]:
         os.unlink(path)
         appended += receipt.appended
     return appended, bad
+
+
+def _drop_unfinished(folder: str) -> None:
+    """Remove what hooks were killed over: a file without its final name was reported to nobody as kept."""
+    base = folder + "/spool"
+    for name in os.listdir(base) if os.path.isdir(base) else []:
+        path = f"{base}/{name}"
+        with contextlib.suppress(FileNotFoundError):
+            if name.endswith(".tmp") and time.time() - os.path.getmtime(path) > UNFINISHED_AGE_S:
+                os.unlink(path)
 
 
 def _event_of(path: str) -> NewEvent | None:

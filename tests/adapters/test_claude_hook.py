@@ -1,5 +1,6 @@
 """The hook as Claude Code runs it: a bare interpreter, a payload on stdin, exit code 0 whatever happens."""
 
+import errno
 import fcntl
 import json
 import os
@@ -109,6 +110,24 @@ def test_while_another_process_sits_on_the_lock_the_event_is_spooled(tmp_path: P
     assert (done.returncode, done.stdout) == (0, b"")
     [spooled] = (tmp_path / "data" / "spool").glob("*.event")
     assert b"mend the till" in spooled.read_bytes()
+
+
+def test_where_nothing_can_be_written_one_line_says_so_and_nothing_half_written_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "data"
+    FileLog(folder, create=True).close()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("session_mgmt_mcp.core.log.journals.preallocate", full)
+    monkeypatch.setattr("session_mgmt_mcp.core.log.durable.sync_file", full)
+    monkeypatch.setattr(capturing, "_read_stdin", lambda: json.dumps(PROMPT).encode())
+    capturing.main(["--data-dir", str(folder)])
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and "No space left" in said.err
+    assert list((folder / "spool").iterdir()) == []
 
 
 def test_the_start_and_the_end_of_a_session_start_maintenance_other_events_do_not(

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 from pathlib import Path
 from typing import TextIO
 
@@ -105,6 +106,17 @@ def test_a_spooled_file_that_holds_no_event_is_kept_and_reported(app: App) -> No
     assert maintenance.maintain(app.log).unreadable == 1
     assert (app.folder / "spool" / "nonsense.bad").read_bytes() == b"\xff\xff\xff\xff what"
     assert any("no event" in finding for finding in app.status()["findings"])
+    app.close()
+
+
+def test_a_spooled_file_a_hook_was_killed_over_goes_once_it_is_old(app: App) -> None:
+    unfinished = app.folder / "spool" / "0123.tmp"
+    unfinished.write_bytes(b"half")
+    maintenance.maintain(app.log)
+    assert unfinished.exists()
+    os.utime(unfinished, (0, 0))
+    maintenance.maintain(app.log)
+    assert not unfinished.exists()
     app.close()
 
 
