@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -18,7 +19,7 @@ from session_mgmt_mcp.adapters.claude_code.transcript_files import (
     session_of_file,
 )
 from session_mgmt_mcp.adapters.claude_code.transcript_lines import LINE_BYTES_MAX, Line, lines
-from session_mgmt_mcp.core.envelope import Envelope, EventType, NewEvent, Source, capture_id, now_us
+from session_mgmt_mcp.core.envelope import Envelope, EventType, NewEvent, Receipt, Source, capture_id, now_us
 from session_mgmt_mcp.core.interpret.claude_types import (
     ClaudeRecord,
     is_known,
@@ -128,6 +129,11 @@ class _Import:
         self._unknown: Counter[str] = Counter()
         self._files_total = self._bytes_total = self._bytes_done = self._appends = 0
         self._stopped = False
+        # One thread, so batches are appended in the order they were read. Searching for secrets, hashing and syncing
+        # let go of the interpreter, so reading goes on beside them.
+        self._appender = ThreadPoolExecutor(1, "append")
+        self._appending: tuple[list[_Pending], dict[Path, Bookmark], Progress, Future[list[Receipt]]] | None
+        self._appending = None
 
     def files(self, paths: list[Path]) -> None:
         sizes = [_size(path) for path in paths]
@@ -142,7 +148,9 @@ class _Import:
                 self._bytes_done = before
                 self.report.files += 1
             self._flush()
+            self._settle()
         finally:
+            self._appender.shutdown()
             self.report.noise_by_type = dict(self._noise.most_common())
             self.report.unknown_by_type = dict(self._unknown.most_common())
             if self._bookmarks is not None:
@@ -211,25 +219,37 @@ class _Import:
             self._marks[path] = self._bookmarks.at(file, offset, number)
 
     def _flush(self) -> None:
+        """Hand the batch over to be redacted and appended, while the next one is read."""
+        self._settle()
         batch, self._batch, self._batch_bytes = self._batch, [], 0
-        if batch:
-            receipts = self._log.append(self._redacted([pending.event for pending in batch]), dedupe=True)
-            for pending, receipt in zip(batch, receipts, strict=True):
-                self.report.appended += receipt.appended
-                self.report.duplicates += not receipt.appended
-                self.report.changed += receipt.changed
-                if receipt.appended and pending.unknown:
-                    self.report.unknown += 1
-                    self._unknown[pending.unknown] += 1
+        marks, self._marks = self._marks, {}
+        self._appending = (batch, marks, self._where(), self._appender.submit(self._append, batch))
+        self._stopped = self._stop is not None and self._stop()
+
+    def _append(self, batch: list[_Pending]) -> list[Receipt]:
+        events = self._redacted([pending.event for pending in batch])
+        return self._log.append(events, dedupe=True) if events else []
+
+    def _settle(self) -> None:
+        """Wait until the batch before is durable, then count it and move the bookmarks over it."""
+        if self._appending is None:
+            return
+        batch, marks, where, appended = self._appending
+        self._appending = None
+        for pending, receipt in zip(batch, appended.result(), strict=True):
+            self.report.appended += receipt.appended
+            self.report.duplicates += not receipt.appended
+            self.report.changed += receipt.changed
+            if receipt.appended and pending.unknown:
+                self.report.unknown += 1
+                self._unknown[pending.unknown] += 1
         if self._bookmarks is not None:
-            self._bookmarks.advance(self._marks)
-            self._marks = {}
+            self._bookmarks.advance(marks)
             self._appends += 1
             if self._appends % _SAVE_EVERY_APPENDS == 0:
                 self._bookmarks.save()
         if self._progress is not None:
-            self._progress(self._where())
-        self._stopped = self._stop is not None and self._stop()
+            self._progress(where)
 
     def _redacted(self, events: list[NewEvent]) -> list[NewEvent]:
         payloads = [event.payload for event in events]

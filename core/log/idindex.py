@@ -95,8 +95,10 @@ class IdIndex:
                 salt = decode_header(file.read(HEADER.size), path).salt
             if salt not in self._closed:
                 header, data = read_journal(path)
-                self._closed[salt] = first
-                for frame in scan(data[HEADER.size :], HEADER.size, header, first):
+                # the one that was open until now was read up to some offset already
+                offset, start = (self._offset, self._next) if salt == self._salt else (HEADER.size, first)
+                self._closed[salt] = start
+                for frame in scan(data[offset:], offset, header, start):
                     self._keep(frame.first, entries_of(frame, data, 0))
                     self._closed[salt] = frame.first + frame.count
             expected = self._closed[salt]
