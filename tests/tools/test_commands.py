@@ -96,6 +96,19 @@ def test_search_gives_the_contracts_fields_best_first(imported: dict[str, Any], 
     assert scores == sorted(scores, reverse=True)
 
 
+def test_a_project_may_be_named_from_where_one_stands(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    monkeypatch.chdir(shop)
+    run("remember", "the till opens with a key")
+    assert run("search", "till", "--project", ".")["results"][0]["project"] == str(shop)
+    monkeypatch.chdir(tmp_path)
+    assert len(run("search", "till", "--project", "shop")["results"]) == 1
+    assert run("search", "till", "--project", "/elsewhere")["results"] == []
+
+
 def test_a_search_that_finds_nothing_is_empty_and_exits_0(imported: dict[str, Any], run: Run) -> None:
     assert run("search", "zyxwvutsrq")["results"] == []
 

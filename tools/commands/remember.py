@@ -5,6 +5,7 @@ import os
 
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import emit_json
+from session_mgmt_mcp.tools.commands.search import folder
 
 EXAMPLE = "session-mgmt-mcp remember 'dates in tests are always UTC' --tag decision"
 
@@ -14,7 +15,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tag", action="append", default=[], help="decision, preference, pitfall, …; repeatable"
     )
-    parser.add_argument("--project", default=os.getcwd(), help="the folder it is about (default: this one)")
+    parser.add_argument(
+        "--project", type=folder, default=os.getcwd(), help="the folder it is about (default: this one)"
+    )
     parser.add_argument("--key", help="the same key and text again is stored once")
 
 

@@ -1,6 +1,7 @@
 """`search`: find moments in all sessions."""
 
 import argparse
+import os
 from datetime import datetime
 
 from session_mgmt_mcp.core.errors import InputError
@@ -16,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", nargs="+", help="words that will have been said or written")
     parser.add_argument("--limit", type=int, default=10, help="how many at most (default: %(default)s)")
     parser.add_argument("--session", help="only in this session")
-    parser.add_argument("--project", help="only in this folder and below")
+    parser.add_argument("--project", type=folder, help="only in this folder and below")
     parser.add_argument("--assistant", help="only of this assistant, such as claude-code")
     parser.add_argument("--kind", help="only this kind of action, such as PromptSubmitted or ToolReturned")
     parser.add_argument(
@@ -49,6 +50,13 @@ def run(args: argparse.Namespace) -> int:
     else:
         note("nothing found; try other words, or fewer filters")
     return 0
+
+
+def folder(text: str) -> str:
+    """A folder as sessions record it: absolute. What is neither here nor relative is taken as it is."""
+    expanded = os.path.expanduser(text)
+    relative = not os.path.isabs(expanded) and os.path.isdir(expanded)
+    return os.path.abspath(expanded) if relative else expanded
 
 
 def moment(text: str) -> int:

@@ -5,13 +5,14 @@ import argparse
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import emit_json, note
+from session_mgmt_mcp.tools.commands.search import folder
 from session_mgmt_mcp.tools.render import print_sessions, session_json
 
 EXAMPLE = "session-mgmt-mcp sessions --project ~/shop"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--project", help="only in this folder and below")
+    parser.add_argument("--project", type=folder, help="only in this folder and below")
     parser.add_argument("--assistant", help="only of this assistant, such as claude-code")
     parser.add_argument("--limit", type=int, default=50, help="how many at most (default: %(default)s)")
 
