@@ -120,14 +120,14 @@ def _spool(folder: str, event_id: bytes, envelope: bytes, payload: bytes, why: E
 
 def spawn_maintenance(folder: str) -> None:
     """Start `maintain --once`, detached: its own session, no shared descriptors, so nobody waits for it."""
-    os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-P", "-m", "session_mgmt_mcp", "maintain", "--once"],
-        {**os.environ, "SESSION_MGMT_DATA_DIR": folder},
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0),
-        ],
-        setsid=True,
-    )
+    command = [sys.executable, "-P", "-m", "session_mgmt_mcp", "maintain", "--once"]
+    environment = {**os.environ, "SESSION_MGMT_DATA_DIR": folder}
+    quiet = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0),
+    ]
+    try:
+        os.posix_spawn(command[0], command, environment, file_actions=quiet, setsid=True)
+    except NotImplementedError:  # older macOS: a process group of its own has to do
+        os.posix_spawn(command[0], command, environment, file_actions=quiet, setpgroup=0)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -142,6 +143,27 @@ def test_the_start_and_the_end_of_a_session_start_maintenance_other_events_do_no
     for name in ("SessionStart", "SessionEnd"):
         capturing.capture(folder, json.dumps({**PROMPT, "hook_event_name": name}).encode())
     assert started == [folder, folder]
+
+
+@pytest.mark.parametrize("sessions", [True, False])
+def test_maintenance_is_started_apart_from_the_hook_and_silent(
+    sessions: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[tuple[list[str], dict[str, str], dict[str, Any]]] = []
+
+    def spawn(path: str, command: list[str], environment: dict[str, str], **options: Any) -> int:
+        if "setsid" in options and not sessions:
+            raise NotImplementedError
+        started.append((command, environment, options))
+        return 1
+
+    monkeypatch.setattr(os, "posix_spawn", spawn)
+    capturing.spawn_maintenance(str(tmp_path))
+    [(command, environment, options)] = started
+    assert command[1:] == ["-P", "-m", "session_mgmt_mcp", "maintain", "--once"]
+    assert environment["SESSION_MGMT_DATA_DIR"] == str(tmp_path)
+    assert options.get("setsid", False) is sessions and options.get("setpgroup", 0) == 0
+    assert [action[1:3] for action in options["file_actions"]] == [(n, "/dev/null") for n in (0, 1, 2)]
 
 
 def test_a_clean_payload_imports_nothing_slow(tmp_path: Path) -> None:
