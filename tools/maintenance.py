@@ -1,13 +1,16 @@
 """What keeps a log in shape, run by whoever is at hand: drain the spool, import live transcripts, seal, publish."""
 
 import contextlib
+import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
+from session_mgmt_mcp.adapters.claude_code.capture import spawn_maintenance
 from session_mgmt_mcp.adapters.claude_code.importer import ImportReport, import_files
 from session_mgmt_mcp.adapters.claude_code.live import LiveTranscripts
 from session_mgmt_mcp.core.errors import DataFolderError, LockTimeoutError
@@ -18,6 +21,8 @@ from session_mgmt_mcp.core.log.spool import drain
 from session_mgmt_mcp.core.redact import redact
 from session_mgmt_mcp.core.redact_batch import redact_many
 from session_mgmt_mcp.projections import publish
+
+logger = logging.getLogger(__name__)
 
 DUE_EVENTS = 8_000
 DUE_AGE_S = 15 * 60
@@ -95,3 +100,14 @@ def _due(log: FileLog) -> bool:
         return True
     oldest = log.get([first])
     return bool(oldest) and time.time() - oldest[first].envelope.recorded_at / 1e6 > DUE_AGE_S
+
+
+def start(folder: str) -> None:
+    """Have maintenance done beside a server, which goes on whether or not that can be started."""
+    try:
+        process_id = spawn_maintenance(folder)
+    except OSError as error:
+        logger.warning("maintenance could not be started: %s", error)
+        return
+    # a process nobody waits for stays in the table as long as the server lives
+    threading.Thread(target=os.waitpid, args=(process_id, 0), name="maintenance", daemon=True).start()

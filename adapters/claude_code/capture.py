@@ -118,8 +118,8 @@ def _spool(folder: str, event_id: bytes, envelope: bytes, payload: bytes, why: E
         raise OSError(f"{why}; nor could it be spooled: {error.strerror}") from error
 
 
-def spawn_maintenance(folder: str) -> None:
-    """Start `maintain --once`, detached: its own session, no shared descriptors, so nobody waits for it."""
+def spawn_maintenance(folder: str) -> int:
+    """Start `maintain --once`, detached: its own session, no shared descriptors, so nobody waits for it. Its process id."""
     command = [sys.executable, "-P", "-m", "session_mgmt_mcp", "maintain", "--once"]
     environment = {**os.environ, "SESSION_MGMT_DATA_DIR": folder}
     quiet = [
@@ -128,6 +128,6 @@ def spawn_maintenance(folder: str) -> None:
         (os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0),
     ]
     try:
-        os.posix_spawn(command[0], command, environment, file_actions=quiet, setsid=True)
+        return os.posix_spawn(command[0], command, environment, file_actions=quiet, setsid=True)
     except NotImplementedError:  # older macOS: a process group of its own has to do
-        os.posix_spawn(command[0], command, environment, file_actions=quiet, setpgroup=0)
+        return os.posix_spawn(command[0], command, environment, file_actions=quiet, setpgroup=0)

@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import shutil
+import threading
 from pathlib import Path
 from typing import TextIO
 
@@ -143,3 +145,21 @@ def test_of_two_at_once_the_second_is_told_and_changes_nothing(app: App) -> None
     ):
         maintenance.maintain(app.log)
     app.close()
+
+
+def test_a_server_goes_on_where_maintenance_cannot_be_started_and_leaves_no_zombie_where_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: str) -> int:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(maintenance, "spawn_maintenance", refuse)
+    maintenance.start(str(tmp_path))
+    true = shutil.which("true") or "/bin/true"
+    monkeypatch.setattr(maintenance, "spawn_maintenance", lambda _: os.posix_spawn(true, ["true"], {}))
+    maintenance.start(str(tmp_path))
+    for thread in threading.enumerate():
+        if thread.name == "maintenance":
+            thread.join()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
