@@ -156,10 +156,16 @@ def test_a_server_goes_on_where_maintenance_cannot_be_started_and_leaves_no_zomb
     monkeypatch.setattr(maintenance, "spawn_maintenance", refuse)
     maintenance.start(str(tmp_path))
     true = shutil.which("true") or "/bin/true"
-    monkeypatch.setattr(maintenance, "spawn_maintenance", lambda _: os.posix_spawn(true, ["true"], {}))
+    started: list[int] = []
+
+    def spawn(_: str) -> int:
+        started.append(os.posix_spawn(true, ["true"], {}))
+        return started[-1]
+
+    monkeypatch.setattr(maintenance, "spawn_maintenance", spawn)
     maintenance.start(str(tmp_path))
     for thread in threading.enumerate():
         if thread.name == "maintenance":
             thread.join()
     with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+        os.waitpid(started[0], os.WNOHANG)
