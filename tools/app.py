@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import msgspec
 
-from session_mgmt_mcp.adapters.claude_code.capture import spawn_maintenance
 from session_mgmt_mcp.adapters.claude_code.importer import (
     ImportReport,
     Progress,
@@ -30,7 +29,7 @@ from session_mgmt_mcp.core.events import ReflectionStored
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.redact import redact
 from session_mgmt_mcp.core.redact_batch import redact_many
-from session_mgmt_mcp.core.settings import data_dir
+from session_mgmt_mcp.core.settings import DATA_DIR_VARIABLE, data_dir
 from session_mgmt_mcp.projections.results import Moment, SessionSummary, TimelinePage
 from session_mgmt_mcp.projections.views import Views
 from session_mgmt_mcp.tools import maintenance
@@ -52,6 +51,12 @@ class App:
     def open(cls, folder: Path | None = None, *, create: bool = False) -> Self:
         """Open the data folder (default: `core.settings.data_dir`). Raises DataFolderError."""
         folder = folder or data_dir()
+        try:
+            str(folder).encode()
+        except UnicodeEncodeError:  # neither settings files nor the engines can name it
+            raise DataFolderError(
+                f"the data folder's path is no UTF-8 text: {str(folder)!a}; set {DATA_DIR_VARIABLE} to another"
+            ) from None
         return cls(folder, FileLog(folder, create=create))
 
     def __enter__(self) -> Self:
@@ -185,6 +190,7 @@ class App:
             "quarantined": _count(f"{folder}/quarantine", ".torn"),
             "log_bytes": sum(_size(f"{folder}/{name}") for name in ("segments", "journal", "manifest")),
             "views_bytes": _size(f"{folder}/views"),
+            "private": not os.stat(folder).st_mode & 0o077,
             "disk_free_bytes": disk.f_bavail * disk.f_frsize,
             "views": msgspec.to_builtins(view),
         }
@@ -206,13 +212,16 @@ def _findings(state: dict[str, Any]) -> list[str]:
         out.append(
             f"{state['quarantined']} torn writes lie in quarantine/: never acknowledged, kept to look at"
         )
+    if not state["private"]:
+        out.append(f"others may look into {state['folder']}: `chmod 700` makes it private")
     if state["disk_free_bytes"] < 512 << 20:
         out.append("less than 512 MiB are free on the disk: free some before appends fail")
     return out
 
 
 def _count(folder: str, suffix: str) -> int:
-    return sum(name.endswith(suffix) for name in os.listdir(folder))
+    """Files of this ending; 0 where the folder is not there: backups leave out empty ones."""
+    return sum(name.endswith(suffix) for name in os.listdir(folder)) if os.path.isdir(folder) else 0
 
 
 def _size(folder: str) -> int:
@@ -237,7 +246,7 @@ class McpServices:
     def open(cls) -> Self:
         """Open the default data folder. Where no hooks run, a server is what has maintenance done."""
         app = App.open(create=True)
-        spawn_maintenance(str(app.folder))
+        maintenance.start(str(app.folder))
         return cls(app)
 
     def search(
@@ -283,7 +292,7 @@ class McpServices:
         receipt = self._app.remember(text, tags, project, session, key)
         if self._app.log.appender.rolled:
             self._app.log.appender.rolled = False
-            spawn_maintenance(str(self._app.folder))
+            maintenance.start(str(self._app.folder))
         return receipt
 
     def read_event(self, position: int) -> Event | None:

@@ -1,6 +1,7 @@
 """The command line: one module a command, imported only when it is asked for."""
 
 import argparse
+import errno
 import importlib
 import json
 import os
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from session_mgmt_mcp import __version__
-from session_mgmt_mcp.core.errors import SessionMgmtError
+from session_mgmt_mcp.core.errors import AppendError, DataFolderError, InputError, SessionMgmtError
 
 # name -> one line of help; the module is tools.commands.<name with - as _>
 COMMANDS = {
@@ -40,9 +41,8 @@ class Command(Protocol):
 
 
 def emit_json(value: Any) -> None:
-    """One JSON object on stdout, for machines."""
-    json.dump(value, sys.stdout, ensure_ascii=False)
-    sys.stdout.write("\n")
+    """One JSON object on stdout, for machines: ASCII, so that no locale and no odd file name can break it."""
+    sys.stdout.write(json.dumps(value) + "\n")
 
 
 def note(message: str) -> None:
@@ -76,26 +76,66 @@ def _top_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     top = _top_parser().parse_args(argv)
-    command = _load(top.command)
+    try:
+        return _run(top.command, top.arguments)
+    except KeyboardInterrupt:
+        note("interrupted; run it again to go on")
+        return 130
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    command = _load(name)
     parser = argparse.ArgumentParser(
-        prog=f"session-mgmt-mcp {top.command}",
-        description=COMMANDS[top.command].capitalize() + ".",
+        prog=f"session-mgmt-mcp {name}",
+        description=COMMANDS[name].capitalize() + ".",
         epilog=f"example:\n  {command.EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")
     command.configure(parser)
-    args = parser.parse_args(top.arguments)
+    args = parser.parse_args(arguments)
     try:
+        _refuse_broken_text(args)
         return command.run(args)
     except SessionMgmtError as error:
-        if args.json:
-            emit_json({"error": {"kind": error.kind, "message": str(error)}})
-        note(f"session-mgmt-mcp {top.command}: {error}")
-        return error.exit_code
-    except KeyboardInterrupt:
-        note("interrupted; run it again to go on")
-        return 130
+        return _failed(name, args, error)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return _failed(name, args, _in_our_words(error))
+
+
+def _refuse_broken_text(args: argparse.Namespace) -> None:
+    """Raise InputError for a word whose bytes are no text; a path may be any bytes."""
+    for value in vars(args).values():
+        for word in value if isinstance(value, list) else [value]:
+            if isinstance(word, str) and not word.isascii() and _is_broken(word):
+                raise InputError(f"{word!a} is no UTF-8 text; check the terminal's encoding")
+
+
+def _is_broken(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _failed(name: str, args: argparse.Namespace, error: SessionMgmtError) -> int:
+    if args.json:
+        emit_json({"error": {"kind": error.kind, "message": str(error)}})
+    note(f"session-mgmt-mcp {name}: {error}")
+    return error.exit_code
+
+
+def _in_our_words(error: OSError) -> SessionMgmtError:
+    """What the system refused, as an error that names the mend."""
+    what = f"{error.filename or 'a file'}: {error.strerror or error}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return AppendError(f"{what}; free some space, then run it again: what was acknowledged is safe")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return DataFolderError(f"{what}; make it accessible, or set SESSION_MGMT_DATA_DIR")
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EIO):
+        return DataFolderError(f"{what}; if it is in the data folder, restore it from a backup")
+    return SessionMgmtError(f"{what}; `session-mgmt-mcp status --verify` checks the log")

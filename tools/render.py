@@ -1,8 +1,9 @@
 """What people see in a terminal. Everything goes to stdout; colour only where it is a terminal."""
 
+import contextlib
 import sys
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rich.console import Console
@@ -39,12 +40,21 @@ def iso(us: int) -> str | None:
     """ISO 8601 in UTC with milliseconds, None for an unknown time."""
     if not us:
         return None
-    return datetime.fromtimestamp(us / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _utc(us).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _utc(us: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
 
 
 def minute(us: int) -> str:
     """Local time to the minute, for people."""
-    return datetime.fromtimestamp(us / 1e6).astimezone().strftime("%Y-%m-%d %H:%M") if us else "time unknown"
+    if not us:
+        return "time unknown"
+    moment = _utc(us)
+    with contextlib.suppress(OverflowError, ValueError):  # the first and last day there is, in another zone
+        moment = moment.astimezone()
+    return moment.isoformat(" ", "minutes")[:16]
 
 
 def label(kind: str, tool: str = "") -> str:

@@ -41,6 +41,7 @@ def serve(services_factory: "Callable[[], Services]" = open_services) -> None:
     """Serve one client on stdin and stdout, then leave the process. Does not return."""
     from session_mgmt_mcp.adapters.mcp import exit, stdio
 
+    os.umask(0o077)  # a log made or a file written here is the user's alone
     wire = stdio.claim()
     leaving = exit.Exit()
     leaving.watch()

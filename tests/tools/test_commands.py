@@ -235,7 +235,7 @@ def test_services_of_the_mcp_server_answer_from_the_same_log(
     from session_mgmt_mcp.tools import app as composition
 
     started: list[str] = []
-    monkeypatch.setattr(composition, "spawn_maintenance", started.append)
+    monkeypatch.setattr(composition.maintenance, "start", started.append)
     services = composition.McpServices.open()
     everything: dict[str, Any] = dict.fromkeys(("session", "project", "assistant", "kind", "after", "before"))
     moment = services.search("failing date test", limit=3, **everything)[0]
@@ -255,7 +255,7 @@ def test_an_append_of_a_server_that_fills_the_journal_starts_maintenance(
     from session_mgmt_mcp.tools import app as composition
 
     started: list[str] = []
-    monkeypatch.setattr(composition, "spawn_maintenance", started.append)
+    monkeypatch.setattr(composition.maintenance, "start", started.append)
     app = App.open(create=True)
     services = composition.McpServices(app)
     app.log.appender.rolled = True

@@ -6,23 +6,16 @@ from pathlib import Path
 import msgspec
 
 from session_mgmt_mcp.adapters.claude_code.importer import ImportReport
-from session_mgmt_mcp.core.errors import InputError
+from session_mgmt_mcp.core.errors import InputError, LockTimeoutError
 from session_mgmt_mcp.tools.app import App
-from session_mgmt_mcp.tools.cli import emit_json
+from session_mgmt_mcp.tools.cli import emit_json, note
 from session_mgmt_mcp.tools.progress import import_progress, stages
 
 EXAMPLE = "session-mgmt-mcp import ~/.claude/projects"
-FORMATS = ("auto", "claude-code")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="transcripts, or folders of them")
-    parser.add_argument(
-        "--format",
-        choices=FORMATS,
-        default="auto",
-        help="whose transcripts; so far Claude Code's (default: %(default)s)",
-    )
     parser.add_argument(
         "--no-views", action="store_true", help="append only; the views follow at the next maintenance"
     )
@@ -37,8 +30,11 @@ def run(args: argparse.Namespace) -> int:
         with import_progress() as progress:
             report = app.import_claude(args.paths, progress)
         if report.appended and not args.no_views:
-            with stages() as show:
-                app.maintain(show)
+            try:
+                with stages() as show:
+                    app.maintain(show)
+            except LockTimeoutError:  # what was imported is in the log all the same
+                note("another process is building the views; search sees everything all the same")
     if args.json:
         emit_json(msgspec.to_builtins(report))
     else:
