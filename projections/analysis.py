@@ -7,136 +7,53 @@ Japanese, Korean and Thai, which put no spaces between words, give single charac
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tantivy
 
 WORD_CHARS_MAX = 80
 CACHE_WORDS_MAX = 400_000
+CACHE_WORD_CHARS_MAX = 200
 STOP_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "and",
-        "or",
-        "but",
-        "if",
-        "of",
-        "at",
-        "by",
-        "for",
-        "with",
-        "about",
-        "into",
-        "to",
-        "from",
-        "in",
-        "on",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "being",
-        "am",
-        "do",
-        "does",
-        "did",
-        "done",
-        "have",
-        "has",
-        "had",
-        "having",
-        "i",
-        "me",
-        "my",
-        "we",
-        "our",
-        "you",
-        "your",
-        "he",
-        "him",
-        "his",
-        "she",
-        "her",
-        "it",
-        "its",
-        "they",
-        "them",
-        "their",
-        "what",
-        "which",
-        "who",
-        "whom",
-        "this",
-        "that",
-        "these",
-        "those",
-        "as",
-        "not",
-        "no",
-        "nor",
-        "so",
-        "than",
-        "too",
-        "very",
-        "s",
-        "t",
-        "can",
-        "will",
-        "just",
-        "don",
-        "should",
-        "now",
-        "there",
-        "here",
-        "when",
-        "where",
-        "why",
-        "how",
-        "all",
-        "any",
-        "both",
-        "each",
-        "few",
-        "more",
-        "most",
-        "other",
-        "some",
-        "such",
-        "only",
-        "own",
-        "same",
-        "then",
-        "once",
-        "during",
-        "before",
-        "after",
-        "above",
-        "below",
-        "up",
-        "down",
-        "out",
-        "off",
-        "over",
-        "under",
-        "again",
-        "further",
-    ]
+    """
+    a an the and or but if of at by for with about into to from in on is are was were be been being am
+    do does did done have has had having i me my we our you your he him his she her it its they them
+    their what which who whom this that these those as not no nor so than too very s t can will just don
+    should now there here when where why how all any both each few more most other some such only own
+    same then once during before after above below up down out off over under again further
+    """.split()  # noqa: SIM905 - a list would take a line a word
 )
 _CJK = "\u0e00-\u0e7f\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_JOINTS = "_./\\-:@"  # what may stand within an identifier or a path
 _RAW = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+(?:[_./\\\-:@]+[^\W_{_CJK}]+)*")
-_RAW_ASCII = re.compile(r"[A-Za-z0-9]+(?:[_./\\\-:@]+[A-Za-z0-9]+)*")
 _PARTS = re.compile(r"[^\W_]+")
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _CJK_START = re.compile(rf"[{_CJK}]")
+# A chunk is a stretch between ASCII characters that are in no word: a word with joints around it, or, beyond ASCII,
+# some words. Cutting a text into chunks and looking them up takes a fifth of the time of matching its words.
+_CHUNKS = re.compile(r"[0-9A-Za-z_./\\\-:@\x80-\U0010ffff]+")
+_CUTS = {i: " " for i in range(128) if not (chr(i).isalnum() or chr(i) in _JOINTS)}
 _lock = threading.Lock()
 _stemmer = (
     tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.raw()).filter(tantivy.Filter.stemmer("english")).build()
 )  # Snowball's English stemmer, fifty times as fast as in Python
-_cache: dict[str, tuple[str, ...]] = {}
+
+
+class _Analysed(dict[str, str]):
+    """What was analysed before. Bounded: emptied when it is full."""
+
+    def __init__(self, analyse: Callable[[str], str]) -> None:
+        super().__init__()
+        self._analyse = analyse
+
+    def __missing__(self, text: str) -> str:
+        found = self._analyse(text)
+        if len(text) <= CACHE_WORD_CHARS_MAX:
+            with _lock:
+                if len(self) >= CACHE_WORDS_MAX:
+                    self.clear()
+                self[text] = found
+        return found
 
 
 def words(text: str) -> Iterator[str]:
@@ -146,44 +63,35 @@ def words(text: str) -> Iterator[str]:
 
 def word_tokens(word: str) -> tuple[str, ...]:
     """The tokens of one of `words`."""
-    tokens = _cache.get(word)
-    if tokens is None:
-        tokens = _analyse(word)
-        with _lock:
-            if len(_cache) >= CACHE_WORDS_MAX:
-                _cache.clear()
-            _cache[word] = tokens
-    return tokens
+    return tuple(_of_chunk[word].split())
+
+
+def joined_tokens(text: str) -> str:
+    """All tokens of a text, as often as they occur, a space between two."""
+    chunks = text.translate(_CUTS).split() if text.isascii() else _CHUNKS.findall(text)
+    return " ".join(filter(None, map(_of_chunk.__getitem__, chunks)))
 
 
 def tokens_of(text: str) -> list[str]:
-    """All tokens of a text, repeated as often as they occur."""
-    out: list[str] = []
-    extend = out.extend
-    cached = _cache.get
-    for word in (_RAW_ASCII if text.isascii() else _RAW).findall(text):
-        found = cached(word)
-        extend(word_tokens(word) if found is None else found)
-    return out
+    """The same as a list."""
+    return joined_tokens(text).split()
 
 
-def _analyse(word: str) -> tuple[str, ...]:
+def _analyse_chunk(chunk: str) -> str:
+    if chunk.isascii():
+        word = chunk.strip(_JOINTS)
+        return _analyse(word) if word else ""
+    return " ".join(filter(None, map(_analyse, _RAW.findall(chunk))))
+
+
+def _analyse(word: str) -> str:
     if _CJK_START.match(word):
-        return (*word, *(word[i : i + 2] for i in range(len(word) - 1)))
+        return " ".join((*word, *(word[i : i + 2] for i in range(len(word) - 1))))
     parts = _PARTS.findall(word)
-    out: list[str] = []
-    for part in parts:
-        if len(part) > WORD_CHARS_MAX:
-            continue
-        _add(out, part.lower())
-        pieces = _CAMEL.findall(part) if part.isascii() else []
-        if len(pieces) > 1:
-            for piece in pieces:
-                if len(piece) > 1:
-                    _add(out, piece.lower())
+    out = [tokens for part in parts if (tokens := _of_part[part])]
     if len(parts) > 1:
         out.extend(_wholes(word.lower()))
-    return tuple(out)
+    return " ".join(out)
 
 
 def _wholes(word: str) -> Iterator[str]:
@@ -194,6 +102,18 @@ def _wholes(word: str) -> Iterator[str]:
         yield name
 
 
-def _add(out: list[str], token: str) -> None:
-    if token not in STOP_WORDS:
-        out.append(_stemmer.analyze(token)[0] if token.isalpha() else token)
+def _analyse_part(part: str) -> str:
+    """A part as a whole and, of camelCase, its pieces."""
+    if len(part) > WORD_CHARS_MAX:
+        return ""
+    pieces = _CAMEL.findall(part) if part.isascii() else []
+    split = [piece for piece in pieces if len(piece) > 1] if len(pieces) > 1 else []
+    return " ".join(_token(word.lower()) for word in (part, *split) if word.lower() not in STOP_WORDS)
+
+
+def _token(word: str) -> str:
+    return str(_stemmer.analyze(word)[0]) if word.isalpha() else word
+
+
+_of_chunk = _Analysed(_analyse_chunk)
+_of_part = _Analysed(_analyse_part)

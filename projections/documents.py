@@ -3,13 +3,15 @@
 import hashlib
 import re
 from collections import Counter
+from functools import lru_cache
 from typing import NamedTuple
 
-from session_mgmt_mcp.projections.analysis import tokens_of
+from session_mgmt_mcp.projections.analysis import joined_tokens
 from session_mgmt_mcp.projections.rows import Row
 
 RESULT_HEAD_CHARS = 400  # of a result; the rest is findable, but hardly ranks
 REST_CHARS_MAX = 16 * 1024
+NAMES_CACHED = 4096  # sessions and folders
 BODY_WEIGHTS = {  # how often a word counts where it is said
     "PromptSubmitted": 3,
     "ReflectionRemembered": 3,
@@ -25,68 +27,78 @@ SESSION_WEIGHTS = {"body": 1.0, "result": 0.3, "rest": 0.0}
 
 
 class RowDocument(NamedTuple):
-    """Tokens of a row by field, repeated as they are weighted."""
+    """Tokens of a row by field, repeated as they are weighted, a space between two."""
 
-    body: list[str]
-    result: list[str]
-    rest: list[str]
+    body: str
+    result: str
+    rest: str
 
     def digest(self) -> bytes:
         """8 bytes over the tokens; part of the index's content digest."""
-        joined = "\x01".join(" ".join(tokens) for tokens in self)
+        joined = "\x01".join(self)
         return hashlib.blake2b(joined.encode("utf-8", "replace"), digest_size=8).digest()
+
+
+def length(tokens: str) -> int:
+    """How many tokens a field holds."""
+    return tokens.count(" ") + 1 if tokens else 0
 
 
 def document_of(row: Row) -> RowDocument:
     """The tokens of a row; all fields empty where nothing of it can be searched."""
     if _OWN_TOOL.match(row.tool):
         return RowDocument(
-            [], [], []
+            "", "", ""
         )  # what was asked of the memory and what it recalled: copies of other rows
     weight = BODY_WEIGHTS.get(row.kind)
     if weight is None:
         head, rest = row.text[:RESULT_HEAD_CHARS], row.text[RESULT_HEAD_CHARS:REST_CHARS_MAX]
         if row.kind == "ToolReturned":
-            return RowDocument([], tokens_of(head), tokens_of(rest))
-        return RowDocument([], [], tokens_of(head + rest))
-    body = tokens_of(row.text) * weight
+            return RowDocument("", joined_tokens(head), joined_tokens(rest))
+        return RowDocument("", "", joined_tokens(head + rest))
+    fields = [joined_tokens(row.text)] * weight
     if row.kind == "ToolCalled":
-        body += tokens_of(f"{row.tool} {' '.join(row.files)}")
-        body += _halved(tokens_of(row.edit))
-    return RowDocument(body, [], [])
+        fields.append(joined_tokens(f"{row.tool} {' '.join(row.files)}"))
+        fields.append(_halved(joined_tokens(row.edit)))
+    return RowDocument(" ".join(filter(None, fields)), "", "")
 
 
-def _halved(tokens: list[str]) -> list[str]:
+def _halved(tokens: str) -> str:
     """Every token half as often, at least once."""
-    return [token for token, n in Counter(tokens).items() for _ in range((n + 1) // 2)]
+    return " ".join(token for token, n in Counter(tokens.split()).items() for _ in range((n + 1) // 2))
 
 
 def add_to_session(total: Counter[str], document: RowDocument) -> None:
     """Count a row's tokens in its session's document."""
-    total.update(document.body)
-    for token, n in Counter(document.result).items():
+    total.update(document.body.split())
+    for token, n in Counter(document.result.split()).items():
         total[token] += max(1, round(SESSION_WEIGHTS["result"] * n))
 
 
-def ancestors(project: str) -> list[str]:
+@lru_cache(maxsize=NAMES_CACHED)
+def ancestors(project: str) -> tuple[str, ...]:
     """The folder and every folder above it: what a project filter matches."""
     path = project.rstrip("/\\")
     out = [path] if path else []
     for i in range(len(path) - 1, 0, -1):
         if path[i] in "/\\":
             out.append(path[:i])
-    return out
+    return tuple(out)
 
 
 def sameness(row: Row) -> int:
     """Equal for rows that say the same, wherever; 63 bits. Calls say the same only if tool and edit are the same too."""
     if row.kind == "ToolCalled":
-        return number_of(f"{row.tool}\x01{row.text_digest}\x01{row.edit}")
-    return number_of(row.text_digest)
+        return _hashed(f"{row.tool}\x01{row.text_digest}\x01{row.edit}")
+    return _hashed(row.text_digest)
 
 
-def number_of(text: str) -> int:
-    """A stable 63-bit number for a session id or a digest, for fast fields."""
-    return (
-        int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big") >> 1
-    )
+@lru_cache(maxsize=NAMES_CACHED)
+def number_of(name: str) -> int:
+    """A stable 63-bit number for a session id, for fast fields."""
+    return _hashed(name)
+
+
+def _hashed(text: str) -> int:
+    digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1

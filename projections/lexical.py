@@ -22,6 +22,7 @@ from session_mgmt_mcp.projections.documents import (
     add_to_session,
     ancestors,
     document_of,
+    length,
     number_of,
     sameness,
 )
@@ -238,8 +239,8 @@ def row_document(row: Row, parts: RowDocument, totals: Counter[str]) -> tantivy.
     document = tantivy.Document()
     for name, tokens in zip(parts._fields, parts, strict=True):
         if tokens:
-            document.add_text(name, " ".join(tokens) + PAD)
-            totals[name] += len(tokens) + PADDING
+            document.add_text(name, tokens + PAD)
+            totals[name] += length(tokens) + PADDING
     document.add_integer("id", row.id)
     document.add_integer("occurred_at", row.occurred_at)
     document.add_integer("session", number_of(row.session))

@@ -58,6 +58,7 @@ _ARROW = {
     "BOOLEAN": pa.bool_(),
 }
 ROW_LIST = ", ".join(ROW_COLUMNS)
+_FILES = Row._fields.index("files")
 
 
 def connect(folder: str = "") -> duckdb.DuckDBPyConnection:
@@ -89,5 +90,4 @@ def arrow_table(name: str, records: Iterable[Sequence[Any]]) -> pa.Table:
 
 def row_from(record: Sequence[Any]) -> Row:
     """A Row from a fetched record (columns `ROW_LIST`)."""
-    row = Row(*record)
-    return row._replace(files=tuple(row.files or ()))
+    return Row._make((*record[:_FILES], tuple(record[_FILES] or ()), *record[_FILES + 1 :]))

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 
 from session_mgmt_mcp.projections.documents import FIELDS, add_to_session, document_of
+from session_mgmt_mcp.projections.documents import length as length_of
 from session_mgmt_mcp.projections.lexical import PADDING, Statistics
 from session_mgmt_mcp.projections.rows import Row
 
@@ -39,17 +40,18 @@ class TailIndex:
         if not any(document):
             return
         self._rows += 1
-        for field, tokens in zip(FIELDS, document, strict=True):
-            if tokens:
+        for field, joined in zip(FIELDS, document, strict=True):
+            if joined:
+                tokens = joined.split()
                 length = len(tokens) + PADDING
                 self._lengths[field][row.id] = length
                 self._tokens[field] += length
                 for token, n in Counter(tokens).items():
                     self._postings[field][token].append((row.id, n))
         total = self.sessions[row.session]
-        before = len(document.body) + len(document.result)
+        counted = length_of(document.body) + length_of(document.result)
         add_to_session(total, document)
-        self._session_lengths[row.session] += before
+        self._session_lengths[row.session] += counted
 
     def search(
         self,
