@@ -82,7 +82,14 @@ def maintain(
 def _import_live(log: FileLog) -> ImportReport:
     live = LiveTranscripts(Path(log.folder) / "views" / "transcripts")
     paths = live.update(log)
-    report = import_files(paths, log, redact=redact, redact_many=redact_many, bookmarks=live.bookmarks)
+    report = import_files(
+        paths,
+        log,
+        redact=redact,
+        redact_many=redact_many,
+        bookmarks=live.bookmarks,
+        leave_out=live.was_paused,
+    )
     live.settle()
     return report
 

@@ -86,17 +86,20 @@ def import_files(
     progress: Callable[[Progress], None] | None = None,
     bookmarks: Bookmarks | None = None,
     stop: Callable[[], bool] | None = None,
+    leave_out: Callable[[int], bool] | None = None,
 ) -> ImportReport:
     """Append the records of transcripts; `paths` are files and folders (see `find_transcripts`).
 
     Without `bookmarks` every file is read whole and taken as finished: a last line that does not parse is an
     error. With them, reading goes on where it ended, and such a line is left for the next time. `redact` sees
     each line before it is appended; `redact_many`, where given, sees a whole batch instead and returns it in
-    the same order. `stop` is asked after each batch; what was read until then is reported. Raises InputError,
+    the same order. `stop` is asked after each batch; what was read until then is reported. `leave_out` is asked for
+    each record by its time (µs since the epoch; of one without a time, that of the record before it in this run, or
+    now); what it leaves out counts as noise. Raises InputError,
     and what `EventLog.append` and `Bookmarks.save` raise; everything acknowledged before stays appended and
     bookmarked.
     """
-    run = _Import(log, redact, redact_many, progress, bookmarks, stop)
+    run = _Import(log, redact, redact_many, progress, bookmarks, stop, leave_out)
     run.files(find_transcripts(paths))
     return run.report
 
@@ -117,11 +120,13 @@ class _Import:
         progress: Callable[[Progress], None] | None,
         bookmarks: Bookmarks | None,
         stop: Callable[[], bool] | None,
+        leave_out: Callable[[int], bool] | None,
     ) -> None:
         self.report = ImportReport()
         self._log, self._redact, self._redact_many = log, redact, redact_many
         self._bookmarks = bookmarks
-        self._progress, self._stop = progress, stop
+        self._progress, self._stop, self._leave_out = progress, stop, leave_out
+        self._time_us = 0  # of the last record of this file that has one
         self._batch: list[_Pending] = []
         self._batch_bytes = 0
         self._marks: dict[Path, Bookmark] = {}  # of lines in the batch, or before it
@@ -166,6 +171,7 @@ class _Import:
             self._fail(path, 0, f"cannot be read: {error.strerror or error}")
             return
         with file:
+            self._time_us = 0
             offset, number = self._bookmarks.position(path, file) if self._bookmarks else (0, 0)
             for line in self._lines(path, file, offset, number):
                 self._line(path, line, session)
@@ -204,6 +210,11 @@ class _Import:
             return
         origin = origin_of(record)
         event = new_event(record, line.raw, session)
+        self._time_us = event.envelope.occurred_at or self._time_us
+        if self._leave_out is not None and self._leave_out(self._time_us or now_us()):
+            self.report.noise += 1
+            self._noise["while paused"] += 1
+            return
         self._batch.append(_Pending(event, "" if is_known(origin) else origin))
         self._batch_bytes += len(line.raw)
 

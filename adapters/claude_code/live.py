@@ -11,7 +11,7 @@ import msgspec
 
 from session_mgmt_mcp.adapters.claude_code.bookmarks import Bookmarks
 from session_mgmt_mcp.adapters.claude_code.transcript_files import find_transcripts
-from session_mgmt_mcp.core.envelope import Event, Source
+from session_mgmt_mcp.core.envelope import Event, EventType, Source
 from session_mgmt_mcp.core.ports import EventLog
 
 QUIET_DAYS = 7
@@ -26,6 +26,7 @@ class _State(msgspec.Struct):
     log_id: str = ""
     position: int = 0  # hooks up to here were looked at
     paths: list[str] = []
+    pauses: list[tuple[int, int]] = []  # µs since the epoch; from, until (0: still on)
 
 
 _named = msgspec.json.Decoder(_Named)
@@ -56,8 +57,10 @@ class LiveTranscripts:
         for batch in log.read(self._state.position):
             for event in batch:
                 paths.update(dict.fromkeys(_paths_of(event)))
+                self._note_pause(event)
             self._state.position = batch[-1].position
-        self._state.paths = [path for path in paths if _is_live(Path(path))]
+        # A file that became quiet before anybody read it is read all the same: `settle` drops it afterwards.
+        self._state.paths = [path for path in paths if _is_there(Path(path))]
         found = []
         for path in map(Path, self._state.paths):
             found.append(path)
@@ -66,8 +69,20 @@ class LiveTranscripts:
                 found.append(subagents)
         return find_transcripts(found)
 
+    def was_paused(self, at_us: int) -> bool:
+        """Whether capture was paused then, by what the log said at the last `update`."""
+        return any(start <= at_us and (at_us < end or not end) for start, end in self._state.pauses)
+
+    def _note_pause(self, event: Event) -> None:
+        pauses, at_us = self._state.pauses, event.envelope.occurred_at
+        if event.envelope.event_type == EventType.CAPTURE_PAUSED:
+            pauses.append((at_us, 0))
+        elif event.envelope.event_type == EventType.CAPTURE_RESUMED:
+            pauses[:] = [(start, end or at_us) for start, end in pauses]
+
     def settle(self) -> None:
         """Keep what was learned; called once the transcripts were read."""
+        self._state.paths = [path for path in self._state.paths if _is_live(Path(path))]
         temporary = self._path.with_suffix(".tmp")
         temporary.write_bytes(msgspec.json.encode(self._state))
         temporary.replace(self._path)
@@ -83,9 +98,13 @@ def _paths_of(event: Event) -> list[str]:
     return [path for path in (named.transcript_path, named.agent_transcript_path) if path]
 
 
+def _is_there(path: Path) -> bool:
+    return path.is_absolute() and path.is_file()
+
+
 def _is_live(path: Path) -> bool:
-    """Whether the file is there and was written in the last days."""
+    """Whether the file was written in the last days."""
     try:
-        return path.is_absolute() and time.time() - path.stat().st_mtime < QUIET_DAYS * 86_400
+        return time.time() - path.stat().st_mtime < QUIET_DAYS * 86_400
     except OSError:
         return False

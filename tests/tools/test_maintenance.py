@@ -5,12 +5,14 @@ import json
 import os
 import shutil
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
 import pytest
 
 from session_mgmt_mcp.adapters.claude_code.capture import capture
+from session_mgmt_mcp.core.envelope import now_us
 from session_mgmt_mcp.core.errors import LockTimeoutError
 from session_mgmt_mcp.tools import maintenance
 from session_mgmt_mcp.tools.app import App
@@ -169,3 +171,43 @@ def test_a_server_goes_on_where_maintenance_cannot_be_started_and_leaves_no_zomb
             thread.join()
     with pytest.raises(ChildProcessError):
         os.waitpid(started[0], os.WNOHANG)
+
+
+def timed(uuid: str, text: str, at_us: int) -> str:
+    when = datetime.fromtimestamp(at_us / 1e6, UTC).isoformat()
+    return json.dumps({**json.loads(reply(uuid, text)), "timestamp": when}) + "\n"
+
+
+def test_what_a_transcript_holds_of_a_pause_is_left_out_while_it_lasts_and_afterwards(
+    app: App, tmp_path: Path
+) -> None:
+    transcript = tmp_path / "s-1.jsonl"
+    transcript.write_text(timed("a-1", "before the pause", now_us()))
+    capture(str(app.folder), hook(transcript, hook_event_name="Stop"))
+    app.pause()
+    with transcript.open("a") as file:
+        file.write(timed("a-2", "a private matter", now_us()))
+        file.write(reply("a-3", "a private matter without a time"))
+    during = maintenance.maintain(app.log).imported
+    assert (during.appended, during.noise_by_type) == (1, {"while paused": 2})
+    with transcript.open("a") as file:
+        file.write(timed("a-4", "another private matter", now_us()))
+    app.resume()
+    with transcript.open("a") as file:
+        file.write(timed("a-5", "after the pause", now_us()))
+    after = maintenance.maintain(app.log).imported
+    assert (after.appended, after.noise_by_type) == (1, {"while paused": 1})
+    shutil.rmtree(app.folder / "views" / "transcripts")  # what was learned is learned again from the log
+    assert maintenance.maintain(app.log).imported.noise == 3
+    assert b"private" not in b"".join(e.payload or b"" for batch in app.log.read() for e in batch)
+    app.close()
+
+
+def test_a_transcript_that_became_quiet_before_anybody_read_it_is_read_once(app: App, tmp_path: Path) -> None:
+    transcript = tmp_path / "s-1.jsonl"
+    transcript.write_text(reply("a-1", "the hinges are oiled"))
+    os.utime(transcript, (1, 1))
+    capture(str(app.folder), hook(transcript, hook_event_name="Stop"))
+    assert maintenance.maintain(app.log).imported.appended == 1
+    assert maintenance.maintain(app.log).imported.files == 0
+    app.close()

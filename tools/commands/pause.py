@@ -22,7 +22,10 @@ def run(args: argparse.Namespace) -> int:
         emit_json({"paused": True, "changed": paused_now, "since": since})
     else:
         print(f"Capture {'is now paused' if paused_now else 'was paused already'}, since {moment(since)}.")
-        print("Nothing that happens from now on is recorded live; `session-mgmt-mcp resume` goes on.")
+        print("Nothing that happens from now on is recorded; `session-mgmt-mcp resume` goes on.")
+        print(
+            "The assistant's own transcripts go on: `import` and `setup` would read them whole, this time too."
+        )
     return 0
 
 
