@@ -71,8 +71,12 @@ def _halved(tokens: str) -> str:
 def add_to_session(total: Counter[str], document: RowDocument) -> None:
     """Count a row's tokens in its session's document."""
     total.update(document.body.split())
-    for token, n in Counter(document.result.split()).items():
-        total[token] += max(1, round(SESSION_WEIGHTS["result"] * n))
+    if document.result:
+        counts = Counter(document.result.split())
+        total.update(counts.keys())
+        for token, n in counts.items():
+            if n > 1:
+                total[token] += max(1, round(SESSION_WEIGHTS["result"] * n)) - 1
 
 
 @lru_cache(maxsize=NAMES_CACHED)

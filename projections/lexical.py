@@ -37,6 +37,7 @@ PADDING = 50
 PAD = " \x01" * PADDING
 HEAP_BYTES = 64 << 20
 SESSION_TOKEN_REPEATS_MAX = 64
+ROWS_AT_ONCE = 8192  # of small sessions that are indexed together
 WATERMARK = "watermark"
 INDEXES = ("rows", "sessions")
 
@@ -175,7 +176,7 @@ class LexicalProjection:
         return added
 
     def _index(self, files: QueryFiles, watermark: Watermark) -> int:
-        """Session by session: each row is analysed once for its own document and for its session's."""
+        """Some sessions at a time: each row is analysed once for its own document and for its session's."""
         done = self._rows.watermark.position
         after = (done + 1) << ORDINAL_BITS
         row_tokens = Counter(self._rows.statistics.tokens)
@@ -185,30 +186,43 @@ class LexicalProjection:
         for (row_id,) in files.fetch("SELECT id FROM all_rows WHERE hidden_at > ? AND id < ?", [done, after]):
             rows.delete_documents_by_term("id", row_id)
         added = 0
-        for name in self._touched(files):
-            session = SessionDocument(name)
-            for row in files.shown_rows("session = ?", [name]):
+        for low, high, names in self._touched(files):
+            documents = {name: SessionDocument(name) for name in names}
+            condition = "id BETWEEN ? AND ? AND session IN (SELECT unnest(?))"
+            for row in files.shown_rows(condition, [low, high, names]):
                 document = document_of(row)
-                session.add(row, document)
+                documents[row.session].add(row, document)
                 if row.id >= after and any(document):
                     rows.add_document(row_document(row, document, row_tokens))
                     added += 1
-            sessions.delete_documents_by_term("session", number_of(name))
-            sessions.add_document(session.finish(session_tokens))
+            for name, session in documents.items():
+                sessions.delete_documents_by_term("session", number_of(name))
+                sessions.add_document(session.finish(session_tokens))
         self._commit(self._rows, rows, watermark, dict(row_tokens))
         self._commit(self._sessions, sessions, watermark, dict(session_tokens))
         return added
 
-    def _touched(self, files: QueryFiles) -> list[str]:
-        """Sessions with rows that are new or newly hidden."""
+    def _touched(self, files: QueryFiles) -> list[tuple[int, int, list[str]]]:
+        """Sessions with rows that are new or newly hidden, so many at once as are read well in one go: first and last
+        id of their rows, and their names.
+        """
         position = self.watermark.position
-        return [
-            name
-            for (name,) in files.fetch(
-                "SELECT session FROM all_rows WHERE id >= ? OR hidden_at > ? GROUP BY session ORDER BY min(id)",
-                [(position + 1) << ORDINAL_BITS, position],
-            )
-        ]
+        found = files.fetch(
+            "SELECT min(id), max(id), session, count(*) FROM all_rows GROUP BY session "
+            "HAVING max(id) >= ? OR max(hidden_at) > ? ORDER BY min(id)",
+            [(position + 1) << ORDINAL_BITS, position],
+        )
+        out: list[tuple[int, int, list[str]]] = []
+        rows = 0
+        for first, last, name, count in found:
+            if out and rows + count <= ROWS_AT_ONCE:
+                low, high, names = out[-1]
+                out[-1] = (low, max(high, last), [*names, name])
+                rows += count
+            else:
+                out.append((first, last, [name]))
+                rows = count
+        return out
 
     @staticmethod
     def _commit(index: LexicalIndex, writer: Any, watermark: Watermark, tokens: dict[str, int]) -> None:
@@ -267,7 +281,7 @@ class SessionDocument:
         add_to_session(self._total, parts)
         self._assistant = self._assistant or row.assistant
         if row.project not in self._folders:
-            self._folders.update(dict.fromkeys([row.project, *ancestors(row.project)]))
+            self._folders.update(dict.fromkeys((row.project, *ancestors(row.project))))
 
     def finish(self, totals: Counter[str]) -> tantivy.Document:
         """`totals` counts the fields' lengths. Beyond a number of repeats more of a token say nothing new."""
