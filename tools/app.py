@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any, Self
 
 import msgspec
@@ -236,11 +237,31 @@ def _size(folder: str) -> int:
     return total
 
 
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What tells one log's files from another's under the same name; None where there is none."""
+    try:
+        found = os.stat(folder / "FORMAT.json")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
+
+
 class McpServices:
     """`adapters.mcp.services.Services` over an App."""
 
     def __init__(self, app: App) -> None:
-        self._app = app
+        self._opened, self._log_file = app, _identity(app.folder)
+        self._lock = Lock()
+
+    @property
+    def _app(self) -> App:
+        """The data folder, opened anew where it was removed or replaced since: what is open then is of another log."""
+        with self._lock:
+            if _identity(self._opened.folder) != self._log_file:
+                app = App.open(self._opened.folder, create=True)
+                # The one before is not closed: another thread may be at work with it.
+                self._opened, self._log_file = app, _identity(app.folder)
+            return self._opened
 
     @classmethod
     def open(cls) -> Self:
@@ -261,7 +282,6 @@ class McpServices:
         after: int | None,
         before: int | None,
     ) -> list[Moment]:
-        self._app.views.refresh()
         return self._app.views.search(
             query,
             limit=limit,
@@ -276,23 +296,22 @@ class McpServices:
     def timeline(
         self, *, session: str | None, around: int | None, cursor: str | None, limit: int
     ) -> TimelinePage:
-        self._app.views.refresh()
         half = max(1, limit // 2)
         return self._app.views.timeline(
             session=session, around=around, before=half, after=half, cursor=cursor or "", limit=limit
         )
 
     def sessions(self, *, project: str | None, limit: int) -> list[SessionSummary]:
-        self._app.views.refresh()
         return self._app.views.sessions(project=project, limit=limit)
 
     def remember(
         self, text: str, tags: Sequence[str], project: str | None, session: str | None, key: str | None
     ) -> Receipt:
-        receipt = self._app.remember(text, tags, project, session, key)
-        if self._app.log.appender.rolled:
-            self._app.log.appender.rolled = False
-            maintenance.start(str(self._app.folder))
+        app = self._app
+        receipt = app.remember(text, tags, project, session, key)
+        if app.log.appender.rolled:
+            app.log.appender.rolled = False
+            maintenance.start(str(app.folder))
         return receipt
 
     def read_event(self, position: int) -> Event | None:
@@ -302,4 +321,4 @@ class McpServices:
         return self._app.status()
 
     def close(self) -> None:
-        self._app.close()
+        self._opened.close()

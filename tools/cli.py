@@ -29,6 +29,9 @@ COMMANDS = {
 }
 
 
+_DUCKDB_INTERRUPTED = "Query interrupted"  # what it makes of Ctrl-C within a query
+
+
 class Command(Protocol):
     """What a command module offers."""
 
@@ -79,8 +82,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(top.command, top.arguments)
     except KeyboardInterrupt:
-        note("interrupted; run it again to go on")
-        return 130
+        pass
+    except RuntimeError as error:
+        if str(error) != _DUCKDB_INTERRUPTED:
+            raise
+    note("interrupted; run it again to go on")
+    return 130
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:

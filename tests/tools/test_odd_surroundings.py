@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,8 @@ import pytest
 
 from session_mgmt_mcp.adapters.claude_code import install
 from session_mgmt_mcp.core.log.journals import try_lock
-from session_mgmt_mcp.tools.app import App
+from session_mgmt_mcp.tools import maintenance
+from session_mgmt_mcp.tools.app import App, McpServices
 from session_mgmt_mcp.tools.cli import main
 
 HISTORY = Path(install.__file__).parent / "demo" / "projects"
@@ -176,3 +178,40 @@ def test_every_file_the_program_makes_is_the_users_alone(tmp_path: Path) -> None
     made = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
     assert [str(p) for p in made if p.stat().st_mode & 0o077] == []
     assert any(p.suffix == ".parquet" and "views" in p.parts for p in made)
+
+
+def test_an_interruption_within_a_query_exits_130(
+    imported: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from session_mgmt_mcp.projections.tables import connect
+
+    def interrupted(*_: object, **__: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)  # delivered as Ctrl-C is, while the engine is at work
+        connect(".").execute(
+            "SELECT count(*) FROM range(1_000_000) a, range(1_000_000) b WHERE (a.range ^ b.range) = 1"
+        )
+
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    monkeypatch.setattr(App, "replay", interrupted)
+    try:
+        assert main(["replay", "--json"]) == 130
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    streams = capsys.readouterr()
+    assert streams.out == "" and "run it again" in streams.err
+
+
+def test_a_server_whose_data_folder_was_removed_goes_on_with_a_new_log(
+    imported: dict[str, Any], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "start", lambda _: None)
+    services = McpServices.open()
+    everything: dict[str, Any] = dict.fromkeys(("session", "project", "assistant", "kind", "after", "before"))
+    assert services.search("date", limit=3, **everything)
+    shutil.rmtree(data)
+    assert services.search("date", limit=3, **everything) == []
+    assert services.remember("the log began anew", (), None, None, None).position == 1
+    assert services.search("began anew", limit=3, **everything)[0].position == 1
+    assert services.status()["position"] == 1
+    services.close()
