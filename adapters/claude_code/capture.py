@@ -106,12 +106,14 @@ def _uuid7(now: int) -> bytes:
 def _spool(folder: str, event_id: bytes, envelope: bytes, payload: bytes, why: Exception) -> None:
     """Leave the event beside the log, durably; maintenance appends it under the same id."""
     from session_mgmt_mcp.core.log.durable import sync_folder, write_new
+    from session_mgmt_mcp.core.log.folder import sync_names
 
     path = f"{folder}/spool/{event_id.hex()}"
     try:
         write_new(path + ".tmp", len(envelope).to_bytes(4, "little") + envelope + payload)
         os.rename(path + ".tmp", path + ".event")
         sync_folder(folder + "/spool")
+        sync_names(folder)  # there may be no journal yet, and who made the folder may have died
     except OSError as error:
         if os.path.exists(path + ".tmp"):
             os.unlink(path + ".tmp")

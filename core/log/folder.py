@@ -1,5 +1,6 @@
 """The data folder: made once, recognised for ever, refused when it is not ours (FORMAT.md section 1)."""
 
+import errno
 import os
 import sys
 import time
@@ -10,7 +11,7 @@ from session_mgmt_mcp.core.log.frame import FORMAT_PREFIX, FORMAT_VERSION
 
 FOLDERS = ("journal", "segments", "manifest", "quarantine", "spool", "views")
 # What may lie in a folder before FORMAT.json does: leftovers of an interrupted creation.
-_LEFTOVERS = frozenset((*FOLDERS, "append.lock", "tail.shm"))
+_LEFTOVERS = frozenset((*FOLDERS, "append.lock", "maintenance.lock", "tail.shm"))
 
 
 def _is_leftover(name: str) -> bool:
@@ -72,14 +73,30 @@ def _create(path: str) -> None:
     line += b', "sha256": "' + sha256(line).digest().hex().encode() + b'"}\n'
     temporary = f"{path}/FORMAT.{os.urandom(4).hex()}.tmp"
     write_new(temporary, line)
+    sync_folder(path)  # whoever sees FORMAT.json finds the folders, after a power cut too
     try:
         os.link(temporary, f"{path}/FORMAT.json")  # put if absent: of two creators one wins
     except FileExistsError:
         pass
     finally:
         os.unlink(temporary)
+    sync_names(path)
+
+
+def sync_names(path: str) -> None:
+    """Make FORMAT.json and the folder's own name durable, up to the root: who made them may have died before.
+
+    Raises OSError; folders above that may not be read, or are on a read-only file system, are left out.
+    """
     sync_folder(path)
-    sync_folder(os.path.dirname(os.path.abspath(path)))
+    at = os.path.abspath(path)
+    while at != os.path.dirname(at):
+        at = os.path.dirname(at)
+        try:
+            sync_folder(at)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL):
+                raise
 
 
 def read_log_id(path: str) -> str:

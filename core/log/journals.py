@@ -122,9 +122,10 @@ def _open_highest(app: "Appender") -> None:
             raise LogCorruptError(f"{path}: its header says position {header.first}; rename it back")
         _take(app, fd, header)
         return
-    from session_mgmt_mcp.core.log.folder import read_log_id  # needs json; only for a log without a journal
+    from session_mgmt_mcp.core.log.folder import read_log_id, sync_names  # only for a log without a journal
 
     log_id = read_log_id(app.folder)
+    sync_names(app.folder)  # who made the data folder may have died before its name was durable
     first, chain = _after_manifest(app.folder, log_id)
     app.next, app.chain = first, chain
     app.header = JournalHeader(0, bytes.fromhex(log_id), bytes(16), first, chain)
