@@ -7,7 +7,7 @@ Japanese, Korean and Thai, which put no spaces between words, give single charac
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import tantivy
@@ -70,12 +70,14 @@ def word_tokens(word: str) -> tuple[str, ...]:
     return tuple(joined_tokens(word).split())
 
 
-def joined_tokens(text: str) -> str:
-    """All tokens of a text, as often as they occur, a space between two."""
+def joined_tokens(text: str, *, once: bool = False) -> str:
+    """All tokens of a text, as often as they occur, a space between two. `once`: every word of it counts once."""
     raw = text.encode("utf-8", "replace")
     if not text.isascii():
         raw = raw.replace(_ARROW, b" ")
-    chunks = raw.translate(_CUTS).split()
+    chunks: Iterable[bytes] = raw.translate(_CUTS).split()
+    if once:
+        chunks = dict.fromkeys(chunks)
     return " ".join(filter(None, map(_of_chunk.__getitem__, chunks)))
 
 

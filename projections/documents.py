@@ -9,7 +9,7 @@ from typing import NamedTuple
 from session_mgmt_mcp.projections.analysis import joined_tokens
 from session_mgmt_mcp.projections.rows import Row
 
-RESULT_HEAD_CHARS = 400  # of a result; the rest is findable, but hardly ranks
+RESULT_HEAD_CHARS = 400  # of a result; the rest is findable, but hardly ranks: each of its words counts once
 REST_CHARS_MAX = 16 * 1024
 NAMES_CACHED = 4096  # sessions and folders
 BODY_WEIGHTS = {  # how often a word counts where it is said
@@ -54,8 +54,8 @@ def document_of(row: Row) -> RowDocument:
     if weight is None:
         head, rest = row.text[:RESULT_HEAD_CHARS], row.text[RESULT_HEAD_CHARS:REST_CHARS_MAX]
         if row.kind == "ToolReturned":
-            return RowDocument("", joined_tokens(head), joined_tokens(rest))
-        return RowDocument("", "", joined_tokens(head + rest))
+            return RowDocument("", joined_tokens(head), joined_tokens(rest, once=True))
+        return RowDocument("", "", joined_tokens(head + rest, once=True))
     fields = [joined_tokens(row.text)] * weight
     if row.kind == "ToolCalled":
         fields.append(joined_tokens(f"{row.tool} {' '.join(row.files)}"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from session_mgmt_mcp.core.envelope import Event
@@ -24,12 +25,15 @@ from session_mgmt_mcp.projections.query_files import (
     query_folder,
 )
 from session_mgmt_mcp.projections.rows import Interpreted, Row, interpret_event, interpretation_version
-from session_mgmt_mcp.projections.tables import arrow_table, quoted
+from session_mgmt_mcp.projections.tables import ROW_COLUMNS, arrow_table, columns_sql, quoted
 
-PART_ROWS = 20_000  # rows kept in memory before they go to a file that is not published yet
+PART_ROWS = 16_384  # a row group of the base; rows kept as Python objects before they go to DuckDB
 DELTA_ROWS_MAX = 50_000  # beyond, or beyond a fifth of the base, deltas are folded into a new base
 DELTA_ROWS_FREE = 5_000  # below, a new base is not worth its writing
 DELTAS_MAX = 64
+LONG_COLUMNS = {
+    name: "VARCHAR USING COMPRESSION zstd" for name in ("text", "edit")
+}  # a seventh of their size
 
 
 class QueryProjection:
@@ -58,7 +62,7 @@ class QueryProjection:
 
     @property
     def files(self) -> QueryFiles:
-        """What is published and, unpublished, the parts written so far."""
+        """What is published and, unpublished, what was applied up to the last part."""
         assert self._files is not None
         return self._files
 
@@ -72,7 +76,7 @@ class QueryProjection:
         self._facts = Facts(self._load, files.ids_of_keys, files.forgotten())
         self._files = files
         self._state = state
-        self._parts: list[dict[str, str]] = []
+        self._parts: dict[str, list[pa.Table]] = {}  # table -> what no file holds yet
         self._part_rows = 0
         self._pending = Interpreted([], [], [])
         self._forgotten: list[tuple[str, int]] = []
@@ -85,34 +89,32 @@ class QueryProjection:
             found = interpret_event(event)
             for forgotten in found.forgotten:
                 if self._pending.rows:
-                    self._write_part()
+                    self._take_part()
                 self._facts.forget(forgotten.action_keys, event.position)
                 self._forgotten += [(key, event.position) for key in forgotten.action_keys]
             self._pending.usage.extend(found.usage)
             complete = self._facts.complete
             self._pending.rows.extend(complete(row) for row in found.rows)
         if len(self._pending.rows) >= PART_ROWS:
-            self._write_part()
+            self._take_part()
 
-    def _write_part(self) -> None:
+    def _take_part(self) -> None:
+        """Bring what was interpreted into DuckDB, where `Facts` finds it."""
+        rows: list[Row] = self._pending.rows
         contents: dict[str, Sequence[Any]] = {
-            "rows": self._pending.rows,
+            "rows": rows,
             "usage": self._pending.usage,
             "hidden": list(self._facts.hidden.items()),
             "forgotten": self._forgotten,
         }
-        part = {}
+        self._part_rows += len(rows)
         for name, records in contents.items():
             if records:
-                part[name] = f"{name}-{secrets.token_hex(8)}.parquet"
-                path = self._folder / part[name]
-                pq.write_table(arrow_table(name, records), path, compression="zstd")
-                fsync_path(path)
-        if part:
-            self._parts.append(part)
-            self.files.load_delta(part)
-        rows: list[Row] = self._pending.rows
-        self._part_rows += len(rows)
+                table = arrow_table(name, records)
+                self.files.insert(name, table)
+                self._parts.setdefault(name, []).append(table)
+        if _wants_base(self._state, self._part_rows):
+            self._parts.clear()  # the base is written from DuckDB
         self._known_sessions.update(row.session for row in rows)
         self._pending = Interpreted([], [], [])
         self._forgotten = []
@@ -121,7 +123,9 @@ class QueryProjection:
             self._facts.evict()
 
     def publish(self, watermark: Watermark) -> None:
-        self._write_part()
+        self._take_part()
+        fold = _wants_base(self._state, self._part_rows)
+        delta = {} if fold else self._write_delta()
         state = QueryState(
             log_id=self._log_id,
             position=watermark.position,
@@ -130,32 +134,45 @@ class QueryProjection:
             interpretation_version=interpretation_version(),
             base=self._state.base,
             base_rows=self._state.base_rows,
-            deltas=(*self._state.deltas, *self._parts),
+            deltas=(*self._state.deltas, delta) if delta else self._state.deltas,
             delta_rows=self._state.delta_rows + self._part_rows,
         )
         if state == self._state:
             return
-        if _wants_base(state):
+        if fold:
             state = self._with_new_base(state)
         fsync_path(self._folder)
         write_json(self._folder / STATE_FILE, _as_json(state))
         remove_others(self._folder, state.files() | {STATE_FILE})
-        if state.base != self._state.base:
+        if fold:
             self._open(state)
         else:
-            self._state, self._parts, self._part_rows = state, [], 0
+            self._state, self._parts, self._part_rows = state, {}, 0
+
+    def _write_delta(self) -> dict[str, str]:
+        """Parquet files of everything since the last publish, by table."""
+        delta = {}
+        for name, tables in self._parts.items():
+            delta[name] = f"{name}-{secrets.token_hex(8)}.parquet"
+            path = self._folder / delta[name]
+            pq.write_table(pa.concat_tables(tables), path, compression="zstd")
+            fsync_path(path)
+        return delta
 
     def _with_new_base(self, state: QueryState) -> QueryState:
         """Fold everything into one DuckDB file. Hidden rows stay (they decide about later ones), without their text."""
         name = f"base-{state.position:020d}-{secrets.token_hex(4)}.duckdb"
         path = self._folder / f"{name}.tmp"
         run = self.files.connection.execute
-        run(f"ATTACH {quoted(str(path))} AS fresh (ROW_GROUP_SIZE 16384)")
+        run(
+            f"ATTACH {quoted(str(path))} AS fresh (ROW_GROUP_SIZE {PART_ROWS}, STORAGE_VERSION 'v1.2.0')"
+        )  # for zstd
         select = (
             "SELECT * REPLACE (CASE WHEN hidden_at > 0 THEN '' ELSE text END AS text, "
             "CASE WHEN hidden_at > 0 THEN '' ELSE edit END AS edit) FROM all_rows"
         )
-        run(f"CREATE TABLE fresh.rows AS {select} LIMIT 0")
+        columns = columns_sql({**ROW_COLUMNS, **LONG_COLUMNS, "hidden_at": "BIGINT"})
+        run(f"CREATE TABLE fresh.rows ({columns})")
         for low, high in _stretches(self.files):  # sorted piecewise: text is not sorted as a whole
             run(f"INSERT INTO fresh.rows {select} WHERE id >= ? AND id < ? ORDER BY id", [low, high])
         run("CREATE TABLE fresh.usage AS SELECT * FROM all_usage ORDER BY id")
@@ -195,10 +212,12 @@ def _stretches(files: QueryFiles) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], 1 << 62], strict=True))
 
 
-def _wants_base(state: QueryState) -> bool:
-    if state.delta_rows > DELTA_ROWS_MAX or len(state.deltas) > DELTAS_MAX:
+def _wants_base(state: QueryState, new_rows: int) -> bool:
+    """Whether to fold what is published and `new_rows` more into a new base."""
+    rows = state.delta_rows + new_rows
+    if rows > DELTA_ROWS_MAX or len(state.deltas) >= DELTAS_MAX:
         return True
-    return state.delta_rows > max(DELTA_ROWS_FREE, state.base_rows // 5)
+    return rows > max(DELTA_ROWS_FREE, state.base_rows // 5)
 
 
 def _as_json(state: QueryState) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 
 from session_mgmt_mcp.core.ports import EventLog
 from session_mgmt_mcp.projections.facts import Known
@@ -91,6 +92,12 @@ class QueryFiles:
         for name, file in delta.items():
             path = quoted(str(self._folder / file))
             self.connection.execute(f"INSERT INTO delta_{name} SELECT * FROM read_parquet({path})")
+
+    def insert(self, name: str, table: pa.Table) -> None:
+        """Add records to a table of the deltas."""
+        self.connection.register("unsaved", table)
+        self.connection.execute(f"INSERT INTO delta_{name} SELECT * FROM unsaved")
+        self.connection.unregister("unsaved")
 
     def _create_views(self) -> None:
         hidden = (

@@ -92,16 +92,12 @@ class QueryReader:
 
     def sql(self) -> QueryFiles:
         """The view with the tail's rows brought into DuckDB."""
-        run = self.files.connection
         for name, records in (("rows", self._unsaved), ("usage", self._unsaved_usage)):
             if records:
-                table = arrow_table(name, records)
-                run.register("unsaved", table)
-                run.execute(f"INSERT INTO delta_{name} SELECT * FROM unsaved")
-                run.unregister("unsaved")
+                self.files.insert(name, arrow_table(name, records))
         hidden = list(self._facts.hidden.items())
         if hidden:
-            run.executemany("INSERT INTO delta_hidden VALUES (?, ?)", hidden)
+            self.files.connection.executemany("INSERT INTO delta_hidden VALUES (?, ?)", hidden)
         self._unsaved, self._unsaved_usage = [], []
         self._facts.hidden.clear()
         return self.files
