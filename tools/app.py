@@ -58,7 +58,11 @@ class App:
             raise DataFolderError(
                 f"the data folder's path is no UTF-8 text: {str(folder)!a}; set {DATA_DIR_VARIABLE} to another"
             ) from None
-        return cls(folder, FileLog(folder, create=create))
+        fresh = create and not (folder / "FORMAT.json").exists()
+        log = FileLog(folder, create=create)
+        if fresh:  # the folder may have been there, empty and open to others
+            folder.chmod(0o700)
+        return cls(folder, log)
 
     def __enter__(self) -> Self:
         return self

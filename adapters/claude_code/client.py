@@ -57,7 +57,7 @@ class Client(NamedTuple):
 def find_client(env: Mapping[str, str] | None = None) -> Client | None:
     """The Claude Code of this user, or None: its folder exists, or `claude` is on PATH."""
     env = os.environ if env is None else env
-    home = Path(env.get("HOME") or Path.home())
+    home = Path(env.get("HOME") or os.path.expanduser("~"))
     chosen = env.get("CLAUDE_CONFIG_DIR")
     config = (Path(chosen).expanduser() if chosen else home / ".claude").absolute()
     executable = shutil.which("claude", path=env.get("PATH", ""))

@@ -3,6 +3,7 @@
 Everything is planned before anything is written, so a damaged file stops the whole and changes nothing.
 """
 
+import os
 import re
 import shlex
 import sys
@@ -49,7 +50,7 @@ def this_installation(data_dir: Path, home: Path | None = None) -> Target:
     if not script.is_file():
         raise InputError(f"the hook script {script} is missing; install session-mgmt-mcp again.")
     # An editor does not start Claude Code with the shell's XDG_DATA_HOME: only the plain default is left unsaid.
-    default = (home or Path.home()) / ".local" / "share" / "session-mgmt-mcp"
+    default = (home or Path(os.path.expanduser("~"))) / ".local" / "share" / "session-mgmt-mcp"
     return Target(sys.executable, script, None if data_dir == default else data_dir)
 
 

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from session_mgmt_mcp.adapters.claude_code import install
+from session_mgmt_mcp.core.errors import DataFolderError
 from session_mgmt_mcp.core.log.journals import try_lock
+from session_mgmt_mcp.core.settings import data_folder
 from session_mgmt_mcp.tools import maintenance
 from session_mgmt_mcp.tools.app import App, McpServices
 from session_mgmt_mcp.tools.cli import main
@@ -185,11 +187,12 @@ def test_an_interruption_within_a_query_exits_130(
 ) -> None:
     from session_mgmt_mcp.projections.tables import connect
 
+    connection = connect(".")
+    query = "SELECT count(*) FROM range(30_000) a, range(100_000) b WHERE (a.range ^ b.range) = 1"
+
     def interrupted(*_: object, **__: object) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0.2)  # delivered as Ctrl-C is, while the engine is at work
-        connect(".").execute(
-            "SELECT count(*) FROM range(1_000_000) a, range(1_000_000) b WHERE (a.range ^ b.range) = 1"
-        )
+        connection.execute(query)
 
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     monkeypatch.setattr(App, "replay", interrupted)
@@ -215,3 +218,35 @@ def test_a_server_whose_data_folder_was_removed_goes_on_with_a_new_log(
     assert services.search("began anew", limit=3, **everything)[0].position == 1
     assert services.status()["position"] == 1
     services.close()
+
+
+def test_a_data_folder_made_in_a_folder_that_was_there_is_private_too(run: Run, data: Path) -> None:
+    data.mkdir(mode=0o755)
+    run("remember", "nobody else reads this")
+    assert data.stat().st_mode & 0o077 == 0
+
+
+def test_without_a_home_the_mend_is_named_and_nothing_is_made_in_the_working_folder(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_entry(_: int) -> None:
+        raise KeyError("uid not found")
+
+    for name in ("HOME", "SESSION_MGMT_DATA_DIR", "XDG_DATA_HOME", "CLAUDE_CONFIG_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", no_entry)
+    monkeypatch.chdir(tmp_path)
+    assert "SESSION_MGMT_DATA_DIR" in run("remember", "homeless", code=3)["error"]["message"]
+    assert run("setup")["assistants"] == []
+    with pytest.raises(DataFolderError):
+        data_folder()  # what a hook asks
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_relative_xdg_data_home_does_not_scatter_logs_over_projects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SESSION_MGMT_DATA_DIR", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", "data")
+    assert data_folder() == f"{tmp_path}/.local/share/session-mgmt-mcp"
