@@ -1,0 +1,34 @@
+"""Power cuts at random calls of random histories, on a simulated disk under the log's real code."""
+
+import pytest
+from sim_bugs import BUGS
+from sim_history import run_history
+
+SEEDS = 6
+SEEDS_SLOW = 150  # 70 states each
+SEEDS_OF_A_BUG = 40
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_every_state_a_power_cut_may_leave_recovers_to_what_was_acknowledged(seed: int) -> None:
+    report = run_history(seed)
+    assert report.wrong == []
+    assert report.states > 0
+
+
+@pytest.mark.slow
+def test_ten_thousand_states_recover_to_what_was_acknowledged() -> None:
+    reports = [run_history(seed) for seed in range(1000, 1000 + SEEDS_SLOW)]
+    assert [what for report in reports for what in report.wrong] == []
+    assert sum(report.states for report in reports) >= 10_000
+    assert sum(report.acknowledged for report in reports) >= 5_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", BUGS)
+def test_a_log_without_one_of_its_rules_is_caught(rule: str) -> None:
+    assert any(run_history(seed, BUGS[rule]).wrong for seed in range(SEEDS_OF_A_BUG))
+
+
+def test_a_history_is_the_same_whenever_it_is_run() -> None:
+    assert run_history(3) == run_history(3)
