@@ -3,7 +3,7 @@
 import pytest
 
 from session_mgmt_mcp.projections import ranking
-from session_mgmt_mcp.projections.analysis import tokens_of
+from session_mgmt_mcp.projections.analysis import joined_tokens, tokens_of
 from session_mgmt_mcp.projections.excerpt import excerpt, find, matched_words
 from session_mgmt_mcp.projections.ranking import Candidate
 
@@ -59,3 +59,10 @@ def test_an_excerpt_is_cut_where_most_words_of_the_query_meet() -> None:
 
 def test_a_stem_is_found_at_the_start_of_words_and_of_their_parts_only() -> None:
     assert [f.start for f in find(["key"], "monkey key cacheKey cache_key")] == [7, 16, 26]
+
+
+def test_a_word_said_again_counts_once_where_that_is_asked_for() -> None:
+    text = "12→parseConfig ran, parseConfig stopped (cache_key.py)."
+    once = joined_tokens(text, once=True).split()
+    assert once == ["12", "parseconfig", "pars", "config", "ran", "stop", "cach", "key", "py", "cache_key.py"]
+    assert tokens_of(text).count("pars") == 2
