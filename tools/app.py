@@ -58,11 +58,7 @@ class App:
             raise DataFolderError(
                 f"the data folder's path is no UTF-8 text: {str(folder)!a}; set {DATA_DIR_VARIABLE} to another"
             ) from None
-        fresh = create and not (folder / "FORMAT.json").exists()
-        log = FileLog(folder, create=create)
-        if fresh:  # the folder may have been there, empty and open to others
-            folder.chmod(0o700)
-        return cls(folder, log)
+        return cls(folder, FileLog(folder, create=create))
 
     def __enter__(self) -> Self:
         return self

@@ -54,7 +54,10 @@ def capture(folder: str, raw: bytes) -> None:
     except Exception as error:  # noqa: BLE001  # a hook never fails the assistant
         _spool(folder, event_id, envelope, payload, error)
     if appender.rolled or event_name in _MAINTAINED:
-        spawn_maintenance(folder)
+        try:
+            spawn_maintenance(folder)
+        except OSError as error:  # the next start or end of a session tries again
+            print(f"session-mgmt-mcp: captured, but maintenance did not start: {error}", file=sys.stderr)
 
 
 def _read_stdin() -> bytes:
@@ -110,6 +113,7 @@ def _spool(folder: str, event_id: bytes, envelope: bytes, payload: bytes, why: E
 
     path = f"{folder}/spool/{event_id.hex()}"
     try:
+        os.makedirs(folder + "/spool", 0o700, exist_ok=True)
         write_new(path + ".tmp", len(envelope).to_bytes(4, "little") + envelope + payload)
         os.rename(path + ".tmp", path + ".event")
         sync_folder(folder + "/spool")

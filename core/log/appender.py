@@ -105,13 +105,16 @@ class Appender:
                 fcntl.flock(self.lock_fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        if self._pid == os.getpid():
-            for fd in (self.fd, self.lock_fd):
-                if fd >= 0:
-                    os.close(fd)
-            self.shm.close()
-        self._pid = 0
-        self.lock_fd = self.fd = -1
+        """Let go of the files, once no append of another thread is using them."""
+        self._forget_parents_threads()
+        with self._thread_lock:
+            if self._pid == os.getpid():
+                for fd in (self.fd, self.lock_fd):
+                    if fd >= 0:
+                        os.close(fd)
+                self.shm.close()
+            self._pid = 0
+            self.lock_fd = self.fd = -1
 
     # -- under the lock ------------------------------------------------------------------------------------------
 

@@ -66,6 +66,7 @@ def _has_files(path: str) -> bool:
 
 def _create(path: str) -> None:
     os.makedirs(path, 0o700, exist_ok=True)
+    os.chmod(path, 0o700)  # it may have been there, empty and open to others
     for name in FOLDERS:
         os.makedirs(f"{path}/{name}", 0o700, exist_ok=True)
     log_id, now = os.urandom(16).hex(), time.time_ns() // 1000

@@ -166,6 +166,29 @@ def test_maintenance_is_started_apart_from_the_hook_and_silent(
     assert [action[1:3] for action in options["file_actions"]] == [(n, "/dev/null") for n in (0, 1, 2)]
 
 
+def test_a_captured_event_stays_captured_where_maintenance_cannot_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: str) -> int:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(capturing, "spawn_maintenance", refuse)
+    capturing.capture(
+        str(tmp_path / "data"), json.dumps({**PROMPT, "hook_event_name": "SessionEnd"}).encode()
+    )
+    assert len(stored(tmp_path / "data")) == 1
+    assert "captured, but" in capsys.readouterr().err
+
+
+def test_a_missing_spool_folder_is_made_again(tmp_path: Path) -> None:
+    FileLog(tmp_path / "data", create=True).close()
+    (tmp_path / "data" / "spool").rmdir()
+    with (tmp_path / "data" / "append.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run(json.dumps(PROMPT).encode(), tmp_path / "data")
+    assert len(list((tmp_path / "data" / "spool").glob("*.event"))) == 1
+
+
 def test_a_clean_payload_imports_nothing_slow(tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.append(sys.argv[1]); sys.argv = ['hook', '--data-dir', sys.argv[2]]\n"

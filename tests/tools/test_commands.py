@@ -149,6 +149,10 @@ def test_a_session_is_listed_and_shown_by_the_beginning_of_its_id_page_by_page(
     assert shown == sorted(set(shown))
 
 
+def test_a_cursor_without_its_session_is_refused(imported: dict[str, Any], run: Run) -> None:
+    assert "session" in run("show", "--around", "5", "--cursor", "x", code=2)["error"]["message"]
+
+
 def test_an_unknown_session_and_an_unknown_position_exit_2(imported: dict[str, Any], run: Run) -> None:
     assert run("show", "no-such-session", code=2)["error"]["kind"] == "input"
     assert run("show", "--raw", "999999", code=2)["error"]["kind"] == "input"

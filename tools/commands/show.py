@@ -25,6 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.limit < 1:
         raise InputError(f"--limit {args.limit}: give a number from 1 on")
+    if args.cursor and not args.session:
+        raise InputError("--cursor goes on with a session: name the session too")
     with App.open() as app:
         if args.raw is not None:
             return _raw(app, args)
