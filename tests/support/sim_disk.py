@@ -137,9 +137,10 @@ class Disk:
     def cut(self, rnd: random.Random, mode: str) -> State:
         """A legal state after a power cut: `min` only what was synced, `max` all that was written, else a mixture."""
         names = dict(self.stored)
-        taken = {"min": 0.0, "max": 1.0}.get(mode, rnd.choice((0.1, 0.5, 0.9)))
+        taken: dict[str, float] = {}  # each folder is written out on its own
         for change in self.pending:
-            if rnd.random() < taken:
+            chances = {"min": (0.0,), "max": (1.0,)}.get(mode, (0.0, 0.5, 0.9, 1.0))
+            if rnd.random() < taken.setdefault(os.path.dirname(change.path), rnd.choice(chances)):
                 change.apply(names)
         contents: dict[int, bytes] = {}
         kept = {"min": 0.0, "max": 1.0}.get(mode)

@@ -54,9 +54,9 @@ MODULES: dict[str, ModuleType] = {
     )
 }
 CAPACITY = 4096  # what the simulated log counts in, instead of MiB: journals of 16 KiB, so that they fill up
-PROCESSES = 3
+PROCESSES = (1, 2, 3, 3)  # in one boot, at random
 BOOTS = 3
-CALLS_MAX = 260  # of one boot
+CALLS_MAX = 700  # of one boot
 CUTS = 5  # of one boot
 MODES = ("min", "max", "any", "any")  # states of one cut
 Bug = Callable[[ExitStack], object]  # takes a rule of the protocol out, until the stack ends
@@ -135,13 +135,14 @@ class History:
                 random.Random(self.rnd.random()),
                 boot + 1,
                 self.rnd.choice((0, 0, 0.08)),
+                self.rnd.choice((0, 0.4, 1)),
             )
             limit = self.rnd.randrange(20, CALLS_MAX)
             taken: list[tuple[State, Expected]] = []
             for _ in range(CUTS):
                 world.at[self.rnd.randrange(1, limit)] = lambda w=world, t=taken: self._take(w, t)
             with simulated(world, self.bug):
-                world.run([lambda p, w=world: self._live(w, p)] * PROCESSES, limit)
+                world.run([lambda p, w=world: self._live(w, p)] * self.rnd.choice(PROCESSES), limit)
             self._take(world, taken)
             shutil.rmtree(world.root)
             calls += world.calls
@@ -192,7 +193,7 @@ class History:
         for _ in range(world.rnd.randrange(2, 12)):
             action = world.rnd.choices(
                 (self._append, self._submit_again, self._hook, self._maintain, self._read, self._roll),
-                (8, 3, 2, 2, 1, 1),
+                (8, 3, 2, 3, 1, 1),
             )[0]
             action(world, process, log)
 
@@ -250,7 +251,7 @@ class History:
                 log.roll()
             seal(log.folder, log.log_id)
             known = [(n, p) for p, n in self.acknowledged.items() if n and p not in self.forgotten]
-            if known and world.rnd.random() < 0.3:
+            if known and world.rnd.random() < 0.6:
                 self._forget(log, dict(world.rnd.choices(known, k=2)))
 
     def _forget(self, log: FileLog, chosen: dict[int, bytes]) -> None:

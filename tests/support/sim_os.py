@@ -59,8 +59,12 @@ class Process:
 class World:
     """One boot of the machine: a scratch folder, its disk, the processes and their schedule."""
 
-    def __init__(self, root: str, state: State, rnd: random.Random, boot: int, fail_syncs: float = 0) -> None:
-        self.root, self.rnd, self.boot, self.fail_syncs = root, rnd, boot.to_bytes(16, "big"), fail_syncs
+    def __init__(
+        self, root: str, state: State, rnd: random.Random, boot: int, fail_syncs: float = 0, kills: float = 0
+    ) -> None:
+        self.root, self.rnd, self.boot = root, rnd, boot.to_bytes(16, "big")
+        self.fail_syncs = fail_syncs  # how likely a sync of a journal fails
+        self.kills = kills  # factor of KILLS
         self.disk = Disk(state)
         self.numbers: dict[int, int] = {}  # inode number on the scratch folder: on the simulated disk
         self.opened: dict[int, Opened] = {}
@@ -158,7 +162,7 @@ class World:
             self.switch()
 
     def dies(self, kind: str) -> bool:
-        return self.current is not None and self.rnd.random() < KILLS[kind]
+        return self.current is not None and self.rnd.random() < KILLS[kind] * self.kills
 
     def kill(self) -> None:
         """End the process whose turn it is: the system closes what it had open."""
