@@ -93,6 +93,8 @@ def publish(folder: str, base: Manifest, log_id: str, segments: tuple[SegmentEnt
     previous = None
     if base.version:
         previous = sha256(Path(manifest_path(folder, base.version)).read_bytes()).digest().hex()
+        # Its publisher may have died before this: a version must not outlive a power cut that takes the one before.
+        sync_folder(folder + "/manifest")
     manifest = Manifest(base.version + 1, FORMAT_VERSION, log_id, previous, now_us(), segments)
     body = msgspec.json.encode(manifest)[:-1]
     raw = body + b',"sha256":"' + sha256(body).digest().hex().encode() + b'"}\n'
@@ -110,7 +112,10 @@ def publish(folder: str, base: Manifest, log_id: str, segments: tuple[SegmentEnt
 
 def drop_old(folder: str) -> None:
     """Remove all but the last versions, and what interrupted publishers left."""
-    for version in versions(folder)[:-KEEP]:
+    old = versions(folder)[:-KEEP]
+    if old:
+        sync_folder(folder + "/manifest")  # those that are kept must be there to stay
+    for version in old:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(manifest_path(folder, version))
     limit = time.time() - _LEFTOVER_AGE_S

@@ -18,6 +18,7 @@ from session_mgmt_mcp.core.log.frame import (
 )
 from session_mgmt_mcp.core.log.journals import first_chain, list_journals
 from session_mgmt_mcp.core.log.manifest import (
+    KEEP,
     SegmentEntry,
     load_manifest,
     manifest_path,
@@ -90,7 +91,7 @@ def _check_rest(path: str, header: JournalHeader, end: int, position: int) -> No
 
 def _check_manifests(folder: str, log_id: str) -> None:
     digest = None
-    for version in versions(folder):
+    for version in versions(folder)[-KEEP:]:  # older ones are left of an interrupted removal, perhaps not all
         path = manifest_path(folder, version)
         manifest = read_manifest(path)
         if manifest.version != version or manifest.log_id != log_id:
