@@ -6,7 +6,7 @@ from sim_history import run_history
 
 SEEDS = 3
 SEEDS_SLOW = 150  # 70 states each
-SEEDS_OF_A_BUG = 40
+SEEDS_OF_A_BUG = 60
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
