@@ -82,5 +82,4 @@ BUGS: dict[str, Bug] = {
     "a spooled event's name is not synced": _without("durable", "sync_folder", "_spool"),
     "the folders are not synced before FORMAT.json": _without("folder", "sync_folder", "_create"),
     "the data folder's name is not synced by who finds it": _without("folder", "sync_names", "_open_highest"),
-    "the data folder's name is not synced by who spools": _without("folder", "sync_names", "_spool"),
 }

@@ -139,8 +139,10 @@ class History:
             )
             limit = self.rnd.randrange(20, CALLS_MAX)
             taken: list[tuple[State, Expected]] = []
-            for _ in range(CUTS):
-                world.at[self.rnd.randrange(1, limit)] = lambda w=world, t=taken: self._take(w, t)
+            for k in range(CUTS):  # the first soon: while the folder is made, or the cut before is mended
+                world.at[self.rnd.randrange(1, limit if k else 40)] = lambda w=world, t=taken: self._take(
+                    w, t
+                )
             with simulated(world, self.bug):
                 world.run([lambda p, w=world: self._live(w, p)] * self.rnd.choice(PROCESSES), limit)
             self._take(world, taken)
