@@ -11,24 +11,23 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, cast
 from unittest import mock
 
-import pyarrow.parquet as pq
-from log_kit import HINTS, content, event
+from log_kit import content, event
+from sim_calls import SimFcntl, SimTime
 from sim_disk import State
-from sim_os import DATA, Process, SimFcntl, SimOs, SimTime, World
+from sim_judge import Expected, files_with, judge, snapshot
+from sim_os import DATA, Process, SimOs, World
 
 from session_mgmt_mcp.adapters.claude_code import capture as hook
 from session_mgmt_mcp.core.envelope import Event, NewEvent
 from session_mgmt_mcp.core.errors import AppendError, SessionMgmtError
 from session_mgmt_mcp.core.log.forget import forget
-from session_mgmt_mcp.core.log.frame import HEADER, entries_of, scan
-from session_mgmt_mcp.core.log.journals import list_journals, try_lock
+from session_mgmt_mcp.core.log.journals import try_lock
 from session_mgmt_mcp.core.log.log import FileLog
-from session_mgmt_mcp.core.log.seal import read_journal, seal
+from session_mgmt_mcp.core.log.seal import seal
 from session_mgmt_mcp.core.log.spool import drain
 from session_mgmt_mcp.core.log.verify import verify
 
@@ -83,15 +82,6 @@ def simulated(world: World, bug: Bug | None = None) -> Iterator[None]:
         if bug is not None:
             bug(stack)
         yield
-
-
-class Expected(NamedTuple):
-    """What must be found after a cut. Payloads name events: each is unique."""
-
-    submitted: frozenset[bytes]
-    acknowledged: dict[bytes, int]  # position; 0 where only told that it was taken
-    forgettable: dict[int, bytes]  # position: payload that somebody began to forget
-    forgotten: frozenset[bytes]  # somebody was told that these are gone
 
 
 class Report(NamedTuple):
@@ -280,32 +270,6 @@ def locked(world: World, folder: str) -> Iterator[bool]:
 # -- the proof ---------------------------------------------------------------------------------------------------
 
 
-def judge(found: list[Event], expected: Expected, whole: bool = True) -> list[str]:
-    """What is wrong with the events of a log. `whole`: all that was acknowledged must be there by now."""
-    wrong = []
-    if [e.position for e in found] != list(range(1, len(found) + 1)):
-        wrong.append("positions have gaps")
-    at: dict[bytes, int] = {}
-    for e in found:
-        if e.envelope.stream == "session-mgmt/log":
-            continue
-        payload = expected.forgettable.get(e.position) if e.payload is None else e.payload
-        if payload is None or payload not in expected.submitted:
-            wrong.append(f"position {e.position} holds what nobody submitted: {payload!r:.40}")
-        elif payload in at:
-            wrong.append(f"{payload[:12]!r} is stored twice, at {at[payload]} and {e.position}")
-        else:
-            at[payload] = e.position
-        if e.payload in expected.forgotten:
-            wrong.append(f"the payload of position {e.position} is back")
-    for payload, position in expected.acknowledged.items():
-        if whole and payload not in at:
-            wrong.append(f"{payload[:12]!r} was acknowledged at {position} and is lost")
-        elif payload in at and position and at[payload] != position:
-            wrong.append(f"{payload[:12]!r} was acknowledged at {position} and is at {at[payload]}")
-    return wrong
-
-
 def prove(root: str, state: State, expected: Expected, rnd: random.Random, bug: Bug | None) -> list[str]:
     """Boot from this state, recover with the real code, and say what is wrong."""
     world = World(root, state, rnd, boot=900)
@@ -340,9 +304,7 @@ def _prove(world: World, expected: Expected) -> list[str]:
             wrong.append("recovering again changed something")
         wrong += _go_on(world, log, found, expected)
     if expected.forgotten:
-        wrong += [
-            f"{name} holds a forgotten payload" for name in _files_with(folder, set(expected.forgotten))
-        ]
+        wrong += [f"{name} holds a forgotten payload" for name in files_with(folder, set(expected.forgotten))]
     return wrong
 
 
@@ -365,34 +327,6 @@ def _go_on(world: World, log: FileLog, found: list[Event], expected: Expected) -
     if verify(log.folder, log.log_id).events != len(found) + 2:
         return ["verify counts other events than were appended"]
     return []
-
-
-def snapshot(folder: str) -> dict[str, bytes]:
-    """Every file of a folder but its locks and hints."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in Path(folder).rglob("*")
-        if path.is_file() and path.name not in HINTS
-    }
-
-
-def _files_with(folder: str, payloads: set[bytes]) -> list[str]:
-    """Segments, finished or not, and journals that hold one of these payloads."""
-    found = []
-    for path in Path(folder, "segments").iterdir():
-        if path.suffix in (".parquet", ".tmp") and path.read_bytes()[-4:] == b"PAR1":
-            try:
-                held = set(pq.read_table(path, columns=["payload"])["payload"].to_pylist())
-            except (OSError, ValueError):
-                continue  # torn, never published
-            if held & payloads:
-                found.append(path.name)
-    for first, name in list_journals(folder):
-        header, data = read_journal(name)
-        for frame in scan(data[HEADER.size :], HEADER.size, header, first):
-            if any(e[3] in payloads for e in entries_of(frame, data, 0)):
-                found.append(os.path.basename(name))
-    return found
 
 
 def scratch_folder() -> str:
