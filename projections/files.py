@@ -57,3 +57,10 @@ def stamp(path: Path) -> tuple[int, int, int]:
     except FileNotFoundError:
         return (0, 0, 0)
     return (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what interrupted writers left in a projection's folder; what is published stays."""
+    for path in folder.rglob("*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()

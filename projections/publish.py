@@ -1,7 +1,7 @@
 """Bring the published projections up to the sealed log, rebuild them, and say what they hold."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import msgspec
 
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.core.ports import EventLog
-from session_mgmt_mcp.projections.files import read_json
+from session_mgmt_mcp.projections.files import read_json, remove_leftovers
 from session_mgmt_mcp.projections.lexical import LexicalProjection, lexical_folder, open_indexes
 from session_mgmt_mcp.projections.protocol import Watermark, views_folder
 from session_mgmt_mcp.projections.query import QueryProjection
@@ -42,6 +42,21 @@ def replay(
     _bring_up(log, views_folder(folder), wanted, progress)
     found = digest(folder)
     return {name: found[name] for name in wanted}
+
+
+def purge(
+    log: EventLog, folder: Path, positions: Collection[int], progress: Progress | None = None
+) -> dict[str, str]:
+    """Publish the projections anew after payloads were forgotten, and remove every older file at once.
+
+    Afterwards nothing under `views/` of a projection holds text of the events at `positions`. The caller holds the
+    maintenance lock and has taken their payloads out of the log. May be killed at any point and called again. Returns
+    the digests.
+    """
+    digests = replay(log, folder, None, progress)
+    for name in NAMES:
+        remove_leftovers(views_folder(folder) / name)
+    return digests
 
 
 def _bring_up(log: EventLog, views: Path, fresh: Iterable[str], progress: Progress | None) -> dict[str, Any]:
