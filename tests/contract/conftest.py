@@ -1,0 +1,5 @@
+"""Failures inside the shared suite show what was compared."""
+
+import pytest
+
+pytest.register_assert_rewrite("log_contract")
