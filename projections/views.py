@@ -1,6 +1,8 @@
 """What people and assistants ask: search, timelines, sessions, status. Importing this loads no engine."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,6 +142,12 @@ class Views:
                 kinds=dict(kinds),
                 unknown=dict(unknown),
             )
+
+    @contextmanager
+    def reading(self) -> "Iterator[QueryFiles]":
+        """The query view with the log's tail, as of now, for a longer read; other questions wait meanwhile."""
+        with self._lock:
+            yield self._files()
 
     def close(self) -> None:
         """Close files; the next question opens them again."""
