@@ -33,6 +33,7 @@ class EventType(StrEnum):
     PAYLOAD_FORGOTTEN = "PayloadForgotten"  # payload: core.events.PayloadForgotten
     CAPTURE_PAUSED = "CapturePaused"  # payload: {}
     CAPTURE_RESUMED = "CaptureResumed"  # payload: {}
+    BLOB_STORED = "BlobStored"  # payload: a large string cut out of others' payloads (core.blobs)
 
 
 class Envelope(msgspec.Struct, array_like=True, frozen=True):

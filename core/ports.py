@@ -32,6 +32,9 @@ class EventLog(Protocol):
     def get(self, positions: Iterable[int]) -> dict[int, Event]:
         """The events at these positions; positions that do not exist are left out."""
 
+    def positions_of(self, event_ids: Sequence[bytes]) -> dict[bytes, int]:
+        """{event id: position} of those that are in the log, forgotten ones too."""
+
     def head(self) -> Head:
         """The last event a reader sees now, with its chain."""
 

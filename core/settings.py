@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DATA_DIR_VARIABLE = "SESSION_MGMT_DATA_DIR"
+BLOB_BYTES_MIN = 8192  # shorter strings stay in their payload: an event of their own costs about 200 bytes
 
 
 def data_folder() -> str:

@@ -11,7 +11,7 @@ import time
 from session_mgmt_mcp.core.errors import DataFolderError
 from session_mgmt_mcp.core.log.appender import Appender
 from session_mgmt_mcp.core.redact import redact
-from session_mgmt_mcp.core.settings import data_folder
+from session_mgmt_mcp.core.settings import BLOB_BYTES_MIN, data_folder
 
 LOCK_TIMEOUT_S = 0.25
 _ACTORS = {
@@ -48,7 +48,10 @@ def capture(folder: str, raw: bytes) -> None:
     event_id, envelope, payload = _uuid7(now), _envelope(raw, event_name, now), redact(raw)
     appender = Appender(folder)
     try:
-        appender.append([(event_id, envelope, payload)], timeout_s=LOCK_TIMEOUT_S)
+        if len(payload) < BLOB_BYTES_MIN:
+            appender.append([(event_id, envelope, payload)], timeout_s=LOCK_TIMEOUT_S)
+        else:
+            _append_large(appender, event_id, envelope, payload)
     except DataFolderError:
         raise
     except Exception as error:  # noqa: BLE001  # a hook never fails the assistant
@@ -58,6 +61,21 @@ def capture(folder: str, raw: bytes) -> None:
             spawn_maintenance(folder)
         except OSError as error:  # the next start or end of a session tries again
             print(f"session-mgmt-mcp: captured, but maintenance did not start: {error}", file=sys.stderr)
+
+
+def _append_large(appender: Appender, event_id: bytes, envelope: bytes, payload: bytes) -> None:
+    """Append a payload whose blobs are stored once, before it and in the same frame."""
+    from session_mgmt_mcp.core import blobs
+    from session_mgmt_mcp.core.log.probe import probe
+
+    rest, found = blobs.split(payload)
+    about = _envelope_bytes(blobs.STREAM, blobs.EVENT_TYPE, time.time_ns() // 1000, "system")
+    entries = [(blob_id, about, content) for blob_id, content in found]
+    appender.append(
+        [*entries, (event_id, envelope, rest)],
+        (lambda app, _: probe(app, [e[0] for e in entries])) if entries else None,
+        timeout_s=LOCK_TIMEOUT_S,
+    )
 
 
 def _read_stdin() -> bytes:
@@ -80,16 +98,20 @@ def _string_after(raw: bytes, name: bytes) -> bytes:
 def _envelope(raw: bytes, event_name: bytes, now: int) -> bytes:
     """MessagePack by hand: the envelope of FORMAT.md section 2."""
     session = _string_after(raw, b'"session_id"').decode("utf-8", "replace") or "unknown"
+    return _envelope_bytes(f"claude-code/{session}", "HookReported", now, _ACTORS.get(event_name, "system"))
+
+
+def _envelope_bytes(stream: str, event_type: str, now: int, actor: str) -> bytes:
     moment = b"\xcf" + now.to_bytes(8, "big")
     return b"".join(
         (
             b"\x99",
-            _text(f"claude-code/{session}"),
-            _text("HookReported"),
+            _text(stream),
+            _text(event_type),
             b"\x01",
             moment,
             moment,
-            _text(_ACTORS.get(event_name, "system")),
+            _text(actor),
             _text("hook"),
             b"\xc0\xc0",
         )

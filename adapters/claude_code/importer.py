@@ -19,6 +19,7 @@ from session_mgmt_mcp.adapters.claude_code.transcript_files import (
     session_of_file,
 )
 from session_mgmt_mcp.adapters.claude_code.transcript_lines import LINE_BYTES_MAX, Line, lines
+from session_mgmt_mcp.core import blobs
 from session_mgmt_mcp.core.envelope import Envelope, EventType, NewEvent, Receipt, Source, capture_id, now_us
 from session_mgmt_mcp.core.interpret.claude_types import (
     ClaudeRecord,
@@ -239,7 +240,10 @@ class _Import:
 
     def _append(self, batch: list[_Pending]) -> list[Receipt]:
         events = self._redacted([pending.event for pending in batch])
-        return self._log.append(events, dedupe=True) if events else []
+        if not events:
+            return []
+        blobs, events = with_blobs_apart(events, self._log)
+        return self._log.append([*blobs, *events], dedupe=True)[len(blobs) :]
 
     def _settle(self) -> None:
         """Wait until the batch before is durable, then count it and move the bookmarks over it."""
@@ -270,6 +274,24 @@ class _Import:
     def _where(self) -> Progress:
         report = self.report
         return Progress(report.files, self._files_total, self._bytes_done, self._bytes_total, report.read)
+
+
+def with_blobs_apart(events: list[NewEvent], log: EventLog) -> tuple[list[NewEvent], list[NewEvent]]:
+    """The blobs of these events, as events of their own, and the events with references in their place."""
+    parted = [blobs.split(event.payload) for event in events]
+    holders = [event.event_id for event, (_, found) in zip(events, parted, strict=True) if found]
+    known = log.positions_of(holders) if holders else {}  # what is in the log already brings no blobs
+    contents = {
+        blob_id: content
+        for event, (_, found) in zip(events, parted, strict=True)
+        if event.event_id not in known
+        for blob_id, content in found
+    }
+    about = Envelope(blobs.STREAM, EventType.BLOB_STORED.value, 1, now_us(), 0, "system", Source.RECORD.value)
+    return (
+        [NewEvent(blob_id, about, content) for blob_id, content in contents.items()],
+        [event._replace(payload=rest) for event, (rest, _) in zip(events, parted, strict=True)],
+    )
 
 
 def new_event(record: ClaudeRecord, line: bytes, file_session: str) -> NewEvent:

@@ -8,6 +8,7 @@ from session_mgmt_mcp.core.interpret.claude_hook import interpret_hook
 from session_mgmt_mcp.core.interpret.claude_record import interpret_record
 from session_mgmt_mcp.core.interpret.facts import Facts
 from session_mgmt_mcp.core.interpret.own import interpret_forgotten, interpret_reflection, interpret_switch
+from session_mgmt_mcp.core.upcast import upcast
 
 # Raise it whenever the same event yields other actions: views built by another version are rebuilt.
 INTERPRETATION_VERSION = 1
@@ -33,7 +34,7 @@ def interpret(event: Event) -> list[Action]:
     read is one RecordUnknown of origin "undecodable"; an unknown kind is one whose origin is its type as
     found.
     """
-    if event.payload is None:
+    if event.payload is None or event.envelope.event_type == EventType.BLOB_STORED:
         return []
     envelope = event.envelope
     handler = _OWN.get(envelope.event_type) or _CAPTURED.get((envelope.assistant, envelope.event_type))
@@ -42,7 +43,8 @@ def interpret(event: Event) -> list[Action]:
         facts.unknown(f"{envelope.assistant}/{envelope.event_type}")
         return facts.actions
     try:
-        return handler(event, event.payload).actions
+        current = upcast(event)
+        return handler(current, current.payload or b"").actions
     except Exception:  # noqa: BLE001 - one strange record must not stop a replay; the log keeps it
         facts = Facts(event)
         facts.unknown(UNDECODABLE)

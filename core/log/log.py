@@ -26,13 +26,14 @@ class FileLog:
         self.folder = str(folder)
         if create:
             folders.create_or_refuse(self.folder)
-        self._log_id = folders.read_log_id(self.folder)
+        found = folders.read_format(self.folder)
+        self._log_id, self._origin = found.log_id, found.origin
         folders.refuse_network(self.folder)
         self.appender = Appender(self.folder)
         self._ids = IdIndex(self.folder)
         self._append_lock = Lock()  # receipts are compared with the index as of their own append
         try:
-            self.reader = LogReader(self.folder, self._log_id)
+            self.reader = LogReader(self.folder, self._origin)
         except OSError as error:
             raise DataFolderError(
                 f"cannot read {self.folder}: {error.strerror}; mend its permissions"
@@ -51,6 +52,11 @@ class FileLog:
     @property
     def log_id(self) -> str:
         return self._log_id
+
+    @property
+    def origin(self) -> str:
+        """The log whose first chain this one continues: itself, unless it was forked by a point-in-time restore."""
+        return self._origin
 
     def append(self, events: Sequence[NewEvent], *, dedupe: bool = True) -> list[Receipt]:
         """See `EventLog.append`. One call is one frame of at most 64 MiB (InputError beyond)."""
@@ -84,6 +90,10 @@ class FileLog:
 
     def get(self, positions: Iterable[int]) -> dict[int, Event]:
         return self.reader.get(positions)
+
+    def positions_of(self, event_ids: Sequence[bytes]) -> dict[bytes, int]:
+        """See `EventLog.positions_of`. Takes the append lock for a moment."""
+        return self.appender.locked(lambda app: self._ids.find(app, list(event_ids)))
 
     def head(self) -> Head:
         return self.reader.head()

@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from session_mgmt_mcp.core.blobs import as_captured
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.projections.results import TimelinePage
 from session_mgmt_mcp.tools.app import App
@@ -56,7 +57,8 @@ def _raw(app: App, args: argparse.Namespace) -> int:
     event = app.log.get([args.raw]).get(args.raw)
     if event is None:
         raise InputError(f"position {args.raw} is not in the log, which ends at {app.log.head().position}")
-    text = event.payload.decode("utf-8", "replace") if event.payload is not None else None
+    payload = event.payload if event.payload is None else as_captured(event.payload, app.log)
+    text = payload.decode("utf-8", "replace") if payload is not None else None
     if args.json:
         envelope = event.envelope
         emit_json(
