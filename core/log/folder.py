@@ -64,16 +64,33 @@ def _has_files(path: str) -> bool:
     return os.path.isdir(path) and bool(os.listdir(path))
 
 
+class Format:
+    """What FORMAT.json says of a log."""
+
+    __slots__ = ("created_at", "log_id", "origin")
+
+    def __init__(self, log_id: str, origin: str, created_at: int) -> None:
+        self.log_id = log_id  # 32 hex digits
+        self.origin = origin  # the log whose first chain this one continues: itself, unless it was forked
+        self.created_at = created_at  # µs since the epoch
+
+
+def format_line(found: Format) -> bytes:
+    """The one line of FORMAT.json."""
+    line = FORMAT_PREFIX + f'"log_id": "{found.log_id}", "created_at": {found.created_at}'.encode()
+    if found.origin != found.log_id:
+        line += f', "origin": "{found.origin}"'.encode()
+    return line + b', "sha256": "' + sha256(line).digest().hex().encode() + b'"}\n'
+
+
 def _create(path: str) -> None:
     os.makedirs(path, 0o700, exist_ok=True)
     os.chmod(path, 0o700)  # it may have been there, empty and open to others
     for name in FOLDERS:
         os.makedirs(f"{path}/{name}", 0o700, exist_ok=True)
-    log_id, now = os.urandom(16).hex(), time.time_ns() // 1000
-    line = FORMAT_PREFIX + f'"log_id": "{log_id}", "created_at": {now}'.encode()
-    line += b', "sha256": "' + sha256(line).digest().hex().encode() + b'"}\n'
+    log_id = os.urandom(16).hex()
     temporary = f"{path}/FORMAT.{os.urandom(4).hex()}.tmp"
-    write_new(temporary, line)
+    write_new(temporary, format_line(Format(log_id, log_id, time.time_ns() // 1000)))
     sync_folder(path)  # whoever sees FORMAT.json finds the folders, after a power cut too
     try:
         os.link(temporary, f"{path}/FORMAT.json")  # put if absent: of two creators one wins
@@ -102,6 +119,11 @@ def sync_names(path: str) -> None:
 
 def read_log_id(path: str) -> str:
     """The log's id (32 hex digits) from FORMAT.json. Raises DataFolderError, FormatTooNewError."""
+    return read_format(path).log_id
+
+
+def read_format(path: str) -> Format:
+    """What the folder's FORMAT.json says. Raises DataFolderError, FormatTooNewError."""
     name = f"{path}/FORMAT.json"
     try:
         with open(name, "rb") as file:
@@ -112,13 +134,19 @@ def read_log_id(path: str) -> str:
         raise DataFolderError(f"{path} holds no log; `session-mgmt-mcp setup` makes one") from None
     except OSError as error:
         raise DataFolderError(f"cannot read {name}: {error.strerror}; mend its permissions") from error
+    return parse_format(line, name)
+
+
+def parse_format(line: bytes, name: str) -> Format:
+    """What the bytes of a FORMAT.json say. Raises DataFolderError, FormatTooNewError; both name `name`."""
     import json  # not at the top: hooks import this module when they create the folder
 
     try:
-        found = json.loads(line)
-        version, log_id = int(found["version"]), str(found["log_id"])
-        ours = found["format"] == "session-mgmt-mcp log"
-    except (ValueError, KeyError, TypeError, OverflowError):
+        said = json.loads(line)
+        version, log_id = int(said["version"]), str(said["log_id"])
+        found = Format(log_id, str(said.get("origin", log_id)), int(said.get("created_at", 0)))
+        ours = said["format"] == "session-mgmt-mcp log"
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise DataFolderError(
             f"{name} is damaged or foreign; restore it from a backup or use another folder"
         ) from None
@@ -126,12 +154,11 @@ def read_log_id(path: str) -> str:
         raise DataFolderError(f"{name} is of another program; set SESSION_MGMT_DATA_DIR to another folder")
     if version > FORMAT_VERSION:
         raise FormatTooNewError(
-            f"{path} is in format {version}; this program reads up to {FORMAT_VERSION}: upgrade session-mgmt-mcp"
+            f"{name} is in format {version}; this program reads up to {FORMAT_VERSION}: upgrade session-mgmt-mcp"
         )
-    body, _, digest = line.rstrip(b"}\n").rpartition(b', "sha256": ')
-    if sha256(body).digest().hex().encode() != digest.strip(b'"'):
+    if line != format_line(found):
         raise DataFolderError(f"{name} does not match its own checksum; restore it from a backup")
-    return log_id
+    return found
 
 
 def refuse_network(path: str) -> None:

@@ -46,9 +46,9 @@ def list_journals(folder: str) -> "list[tuple[int, str]]":
     return [(int(n[: -len(SUFFIX)]), f"{base}/{n}") for n in names]
 
 
-def first_chain(log_id: str) -> bytes:
-    """The chain before position 1."""
-    return sha256(b"session-mgmt-mcp" + bytes.fromhex(log_id)).digest()
+def first_chain(origin: str) -> bytes:
+    """The chain before position 1, by the log's origin (of FORMAT.json)."""
+    return sha256(b"session-mgmt-mcp" + bytes.fromhex(origin)).digest()
 
 
 def locate(app: "Appender") -> None:
@@ -122,13 +122,13 @@ def _open_highest(app: "Appender") -> None:
             raise LogCorruptError(f"{path}: its header says position {header.first}; rename it back")
         _take(app, fd, header)
         return
-    from session_mgmt_mcp.core.log.folder import read_log_id, sync_names  # only for a log without a journal
+    from session_mgmt_mcp.core.log.folder import read_format, sync_names  # only for a log without a journal
 
-    log_id = read_log_id(app.folder)
+    log = read_format(app.folder)
     sync_names(app.folder)  # who made the data folder may have died before its name was durable
-    first, chain = _after_manifest(app.folder, log_id)
+    first, chain = _after_manifest(app.folder, log.origin)
     app.next, app.chain = first, chain
-    app.header = JournalHeader(0, bytes.fromhex(log_id), bytes(16), first, chain)
+    app.header = JournalHeader(0, bytes.fromhex(log.log_id), bytes(16), first, chain)
     _start_journal(app, JOURNAL_MIB * MIB)
 
 
@@ -141,14 +141,14 @@ def _has_bytes(fd: int, offset: int) -> bool:
     return False
 
 
-def _after_manifest(folder: str, log_id: str) -> "tuple[int, bytes]":
+def _after_manifest(folder: str, origin: str) -> "tuple[int, bytes]":
     """Where a log without a journal goes on: after its sealed segments."""
     if not os.listdir(folder + "/manifest"):
-        return 1, first_chain(log_id)
+        return 1, first_chain(origin)
     from session_mgmt_mcp.core.log.manifest import load_manifest  # needs json; only where journals were lost
 
     manifest = load_manifest(folder)
-    return manifest.last + 1, manifest.chain or first_chain(log_id)
+    return manifest.last + 1, manifest.chain or first_chain(origin)
 
 
 def _take(app: "Appender", fd: int, header: JournalHeader) -> None:

@@ -20,9 +20,10 @@ _TRIES = 5
 class LogReader:
     """Reads one data folder; takes no lock. Thread-safe."""
 
-    def __init__(self, folder: str, log_id: str) -> None:
+    def __init__(self, folder: str, origin: str) -> None:
+        """`origin`: of the log's FORMAT.json; what its chain begins with."""
         self.folder = folder
-        self._origin = first_chain(log_id)
+        self._origin = first_chain(origin)
         self._lock = Lock()
         self._manifest = load_manifest(folder)
         self._groups: OrderedDict[tuple[str, int], list[Event]] = OrderedDict()

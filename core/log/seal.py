@@ -11,6 +11,7 @@ from zlib import crc32
 from session_mgmt_mcp.core.errors import LogCorruptError
 from session_mgmt_mcp.core.log.appender import leaves
 from session_mgmt_mcp.core.log.durable import sha256, sync_folder, write_new
+from session_mgmt_mcp.core.log.folder import read_format
 from session_mgmt_mcp.core.log.frame import HEADER, JournalHeader, decode_header, entries_of, scan
 from session_mgmt_mcp.core.log.journals import first_chain, list_journals
 from session_mgmt_mcp.core.log.manifest import Manifest, SegmentEntry, drop_old, load_manifest, publish
@@ -33,6 +34,7 @@ def seal(folder: str, log_id: str, progress: Callable[[int], None] | None = None
 
     Safe to interrupt anywhere and to run again. Raises LogCorruptError (nothing changed), OSError.
     """
+    genesis = first_chain(read_format(folder).origin)
     while True:
         manifest = load_manifest(folder)
         drop_sealed_journals(folder, manifest)
@@ -41,8 +43,8 @@ def seal(folder: str, log_id: str, progress: Callable[[int], None] | None = None
             drop_old(folder)
             drop_orphans(folder, manifest)
             return manifest
-        rows, chain = _rows_of(run, manifest, log_id)
-        before = manifest.chain or first_chain(log_id)
+        before = manifest.chain or genesis
+        rows, chain = _rows_of(run, manifest.last, before, log_id)
         entry = put_segment(folder, rows, before, chain)
         if publish(folder, manifest, log_id, (*manifest.segments, entry)) is None:
             continue  # somebody else published: our segment is an orphan, start over from theirs
@@ -90,9 +92,9 @@ def _next_run(folder: str, manifest: Manifest) -> list[str]:
     return run
 
 
-def _rows_of(paths: Sequence[str], manifest: Manifest, log_id: str) -> tuple[list[Row], bytes]:
-    """All events of these closed journals, with chain and positions verified; and the chain after them."""
-    expected, chain = manifest.last + 1, manifest.chain or first_chain(log_id)
+def _rows_of(paths: Sequence[str], last: int, chain: bytes, log_id: str) -> tuple[list[Row], bytes]:
+    """All events of these closed journals after position `last`, verified from its chain on; and the chain after them."""
+    expected = last + 1
     rows: list[Row] = []
     for path in paths:
         header, data = read_journal(path)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from session_mgmt_mcp.core.errors import LogCorruptError
 from session_mgmt_mcp.core.log.appender import leaves
 from session_mgmt_mcp.core.log.durable import sha256
+from session_mgmt_mcp.core.log.folder import read_format
 from session_mgmt_mcp.core.log.frame import (
     HEADER,
     JournalHeader,
@@ -54,7 +55,7 @@ def verify(folder: str, log_id: str) -> Verified:
 def _verify(folder: str, log_id: str) -> Verified:
     _check_manifests(folder, log_id)
     manifest = load_manifest(folder)
-    chain, expected, forgotten = first_chain(log_id), 1, 0
+    chain, expected, forgotten = first_chain(read_format(folder).origin), 1, 0
     for entry in manifest.segments:
         chain, expected = _check_segment(folder, entry, chain, expected)
         forgotten += entry.forgotten
