@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from session_mgmt_mcp.adapters.claude_code import capture as hook
 from session_mgmt_mcp.adapters.claude_code.importer import import_files, new_event
+from session_mgmt_mcp.core.blob_refs import orphaned_blobs
 from session_mgmt_mcp.core.blobs import EVENT_TYPE, as_captured, blob_id, expand, references, split
 from session_mgmt_mcp.core.envelope import Event, capture_id
 from session_mgmt_mcp.core.interpret.claude_types import read_record
@@ -177,3 +178,12 @@ def test_a_hook_with_a_blob_imports_nothing_slow(tmp_path: Path) -> None:
             done = subprocess.run(command, input=hook_payload(n), capture_output=True, check=True)
         assert done.stdout.decode().strip() == "[]"
         assert len(content(log)) == 3
+
+
+def test_a_blob_goes_with_the_last_event_that_refers_to_it(tmp_path: Path) -> None:
+    with FileLog(tmp_path / "data", create=True) as log:
+        import_lines(log, tmp_path / "t", *(record(f"u-{k}", originalFile=ORIGINAL) for k in range(2)))
+        [blob] = blobs_of(log)
+        first, second = (e.position for e in content(log) if e.envelope.event_type != EVENT_TYPE)
+        assert orphaned_blobs(log, [first]) == set()
+        assert orphaned_blobs(log, [first, second]) == {blob.position}

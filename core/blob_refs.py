@@ -1,0 +1,35 @@
+"""Which blobs nothing refers to once some events are forgotten."""
+
+from collections.abc import Collection
+
+from session_mgmt_mcp.core.blobs import EVENT_TYPE, references
+from session_mgmt_mcp.core.ports import EventLog
+
+
+def orphaned_blobs(log: EventLog, positions: Collection[int]) -> set[int]:
+    """Positions of the blobs that only the events at `positions` refer to; they are to be forgotten with them.
+
+    Reads the whole log where those events refer to any blob at all.
+    """
+    going = set(positions)
+    wanted = {
+        event_id
+        for event in log.get(going).values()
+        if event.payload is not None
+        for _, _, event_id, _ in references(event.payload)
+    }
+    if not wanted:
+        return set()
+    for batch in log.read():
+        for event in batch:
+            if event.position not in going and event.payload is not None:
+                wanted.difference_update(event_id for _, _, event_id, _ in references(event.payload))
+        if not wanted:
+            return set()
+    places = log.positions_of(list(wanted))
+    events = log.get(places.values())
+    return {
+        position
+        for position, event in events.items()
+        if event.envelope.event_type == EVENT_TYPE and event.payload is not None
+    }
