@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any
 from unittest import mock
 
-from sim_history import MODULES, Bug
+from sim_world import MODULES, Bug
 
 
 def _without(module: str, name: str, *callers: str) -> Bug:

@@ -3,91 +3,39 @@
 A history is several boots: each begins with a state the cut before it may have left.
 """
 
-import importlib
 import json
-import os
 import random
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from types import ModuleType
-from typing import NamedTuple, cast
-from unittest import mock
+from typing import NamedTuple
 
 from log_kit import content, event
-from sim_calls import SimFcntl, SimTime
-from sim_disk import State
-from sim_judge import Expected, files_with, judge, snapshot
+from sim_disk import State, reset_numbers
+from sim_judge import Expected, judge
 from sim_os import DATA, Process, SimOs, World
+from sim_proof import Prover
+from sim_world import Bug, locked, scratch_folder, simulated
 
 from session_mgmt_mcp.adapters.claude_code import capture as hook
-from session_mgmt_mcp.core.envelope import Event, NewEvent
-from session_mgmt_mcp.core.errors import AppendError, SessionMgmtError
+from session_mgmt_mcp.core.envelope import NewEvent
+from session_mgmt_mcp.core.errors import AppendError
 from session_mgmt_mcp.core.log.forget import forget
-from session_mgmt_mcp.core.log.journals import try_lock
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.seal import seal
 from session_mgmt_mcp.core.log.spool import drain
-from session_mgmt_mcp.core.log.verify import verify
 
-_LOG = "session_mgmt_mcp.core.log."
-MODULES: dict[str, ModuleType] = {
-    name: importlib.import_module(_LOG + name)
-    for name in (
-        "appender",
-        "durable",
-        "folder",
-        "forget",
-        "frame",
-        "idindex",
-        "journals",
-        "log",
-        "manifest",
-        "reader",
-        "seal",
-        "segment",
-        "spool",
-        "tail",
-        "verify",
-    )
-}
-CAPACITY = 4096  # what the simulated log counts in, instead of MiB: journals of 16 KiB, so that they fill up
 PROCESSES = (1, 2, 3, 3)  # in one boot, at random
 BOOTS = 3
 CALLS_MAX = 700  # of one boot
 CUTS = 5  # of one boot
 MODES = ("min", "max", "any", "any")  # states of one cut
-Bug = Callable[[ExitStack], object]  # takes a rule of the protocol out, until the stack ends
-
-
-@contextmanager
-def simulated(world: World, bug: Bug | None = None) -> Iterator[None]:
-    """The real code of the log on this world's disk."""
-    with ExitStack() as stack:
-        for module in (*MODULES.values(), hook):
-            for name, stand_in in (("os", SimOs), ("fcntl", SimFcntl), ("time", SimTime)):
-                if hasattr(module, name):
-                    stack.enter_context(mock.patch.object(module, name, stand_in(world)))
-        for name in ("seal", "manifest"):  # what killed sealers left is of another day
-            cast(SimTime, MODULES[name].time).later = 0.2
-        for name, attribute, value in (
-            ("frame", "MIB", CAPACITY),
-            ("journals", "MIB", CAPACITY),
-            ("journals", "JOURNAL_MIB", 4),
-            ("appender", "boot_id", lambda: world.boot),
-        ):
-            stack.enter_context(mock.patch.object(MODULES[name], attribute, value))
-        stack.enter_context(mock.patch.object(hook, "spawn_maintenance", lambda folder: None))
-        if bug is not None:
-            bug(stack)
-        yield
 
 
 class Report(NamedTuple):
     """One history: states put to the proof, calls made, events acknowledged, and what was wrong."""
 
+    seed: int
     states: int
+    distinct: frozenset[bytes]  # digests: some states of a history are the same
     calls: int
     acknowledged: int
     wrong: list[str]
@@ -116,8 +64,10 @@ class History:
         )
 
     def run(self, base: str) -> Report:
+        reset_numbers()
         state: State = {}
         states = calls = 0
+        prover = Prover(base, self.bug)
         for boot in range(BOOTS):
             world = World(
                 f"{base}/{boot}",
@@ -140,7 +90,7 @@ class History:
             calls += world.calls
             for k, (found, expected) in enumerate(taken):
                 where = f"seed {self.seed}, boot {boot + 1}, state {k + 1}"
-                wrong = prove(f"{base}/proof", found, expected, random.Random(self.rnd.random()), self.bug)
+                wrong = prover.prove(found, expected, random.Random(self.rnd.random()))
                 self.wrong += [f"{where}: {what}" for what in wrong]
                 states += 1
                 if self.wrong:
@@ -149,7 +99,9 @@ class History:
                 break
             state = taken[-self.rnd.randrange(1, len(MODES) + 1)][0]
             self._reboot()
-        return Report(states, calls, len(self.acknowledged), self.wrong)
+        return Report(
+            self.seed, states, frozenset(prover.distinct), calls, len(self.acknowledged), self.wrong
+        )
 
     def _take(self, world: World, taken: list[tuple[State, Expected]]) -> None:
         for mode in MODES:
@@ -256,83 +208,6 @@ class History:
 
     def _read(self, world: World, process: Process, log: FileLog) -> None:
         self.wrong += judge(content(log), self.expected(), whole=False)
-
-
-@contextmanager
-def locked(world: World, folder: str) -> Iterator[bool]:
-    """The maintenance lock, where nobody has it."""
-    lock = try_lock(folder + "/maintenance.lock")
-    yield lock is not None
-    if lock is not None:
-        SimOs(world).close(lock)
-
-
-# -- the proof ---------------------------------------------------------------------------------------------------
-
-
-def prove(root: str, state: State, expected: Expected, rnd: random.Random, bug: Bug | None) -> list[str]:
-    """Boot from this state, recover with the real code, and say what is wrong."""
-    world = World(root, state, rnd, boot=900)
-    try:
-        with simulated(world, bug):
-            return _prove(world, expected)
-    except (SessionMgmtError, OSError, AssertionError) as error:
-        return [f"after the cut: {type(error).__name__}: {error}".replace(root, "")]
-    finally:
-        for fd in list(world.opened):
-            os.close(fd)
-        shutil.rmtree(root)
-
-
-def _prove(world: World, expected: Expected) -> list[str]:
-    folder, rnd = f"{world.root}/{DATA}", world.rnd
-    with FileLog(folder, create=True) as log:
-        if rnd.random() < 0.3:
-            content(log)  # a reader that comes before the first append
-        log.append([])
-        drain(log)
-        found = content(log)
-        wrong = judge(found, expected)
-        verified = verify(folder, log.log_id)
-        if verified.events != len(found) or verified.chain != log.head().chain.hex():
-            wrong.append(f"verified {verified}, read {len(found)} events")
-    before = snapshot(folder)
-    world.boot = bytes(15) + b"\xff"
-    with FileLog(folder) as log:
-        log.append([])
-        if content(log) != found or snapshot(folder) != before:
-            wrong.append("recovering again changed something")
-        wrong += _go_on(world, log, found, expected)
-    if expected.forgotten:
-        wrong += [f"{name} holds a forgotten payload" for name in files_with(folder, set(expected.forgotten))]
-    return wrong
-
-
-def _go_on(world: World, log: FileLog, found: list[Event], expected: Expected) -> list[str]:
-    """Append, and in some states seal: nothing that was there changes."""
-    new = [event(b"after the cut %d" % k) for k in range(2)]
-    placed = [r.position for r in log.append(new)]
-    if placed != [len(found) + 1, len(found) + 2]:
-        return [f"after {len(found)} events the next were put at {placed}"]
-    if world.rnd.random() < 0.25:
-        with locked(world, log.folder):
-            log.roll()
-            manifest = seal(log.folder, log.log_id)
-        if manifest.last != len(found) + 2:
-            return [f"sealed up to {manifest.last} of {len(found) + 2}"]
-    if content(log) != found + [
-        Event(p, e.event_id, e.envelope, e.payload) for p, e in zip(placed, new, strict=True)
-    ]:
-        return ["appending changed what was there"]
-    if verify(log.folder, log.log_id).events != len(found) + 2:
-        return ["verify counts other events than were appended"]
-    return []
-
-
-def scratch_folder() -> str:
-    """A folder for the simulated disks, in memory where the system has such a place."""
-    memory = "/dev/shm"
-    return tempfile.mkdtemp(prefix="sim-", dir=memory if os.access(memory, os.W_OK) else None)
 
 
 def run_history(seed: int, bug: Bug | None = None) -> Report:

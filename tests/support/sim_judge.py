@@ -1,11 +1,13 @@
 """What must be true of a log after a power cut, and what is wrong with one where it is not."""
 
+import contextlib
 import os
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow.parquet as pq
 from log_kit import HINTS
+from sim_parquet import PARQUET
 
 from session_mgmt_mcp.core.envelope import Event
 from session_mgmt_mcp.core.log.frame import HEADER, entries_of, scan
@@ -20,6 +22,11 @@ class Expected(NamedTuple):
     acknowledged: dict[bytes, int]  # position; 0 where only told that it was taken
     forgettable: dict[int, bytes]  # position: payload that somebody began to forget
     forgotten: frozenset[bytes]  # somebody was told that these are gone
+
+    def digest(self, state: bytes) -> bytes:
+        """Of these expectations of the state of that digest."""
+        parts = (sorted(self.submitted), sorted(self.acknowledged.items()), sorted(self.forgettable.items()))
+        return sha256(repr((state, *parts, sorted(self.forgotten))).encode()).digest()[:8]
 
 
 def judge(found: list[Event], expected: Expected, whole: bool = True) -> list[str]:
@@ -50,27 +57,27 @@ def judge(found: list[Event], expected: Expected, whole: bool = True) -> list[st
 
 def snapshot(folder: str) -> dict[str, bytes]:
     """Every file of a folder but its locks and hints."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in Path(folder).rglob("*")
-        if path.is_file() and path.name not in HINTS
-    }
+    found, folders = {}, [folder]
+    while folders:
+        for entry in os.scandir(folders.pop()):
+            if entry.is_dir():
+                folders.append(entry.path)
+            elif entry.name not in HINTS:
+                with open(entry.path, "rb") as file:
+                    found[entry.path[len(folder) + 1 :]] = file.read()
+    return found
 
 
-def files_with(folder: str, payloads: set[bytes]) -> list[str]:
-    """Segments, finished or not, and journals that hold one of these payloads."""
-    found = []
+def payloads_held(folder: str) -> set[bytes]:
+    """The payloads in all segments, finished or not and whether a manifest names them, and in all journals."""
+    held: set[bytes] = set()
     for path in Path(folder, "segments").iterdir():
-        if path.suffix in (".parquet", ".tmp") and path.read_bytes()[-4:] == b"PAR1":
-            try:
-                held = set(pq.read_table(path, columns=["payload"])["payload"].to_pylist())
-            except (OSError, ValueError):
-                continue  # torn, never published
-            if held & payloads:
-                found.append(path.name)
+        if path.suffix in (".parquet", ".tmp"):
+            with contextlib.suppress(OSError, ValueError):  # torn, never published
+                table = PARQUET.ParquetFile(path).read(columns=["payload"])
+                held.update(p for p in table["payload"].to_pylist() if p is not None)
     for first, name in list_journals(folder):
         header, data = read_journal(name)
         for frame in scan(data[HEADER.size :], HEADER.size, header, first):
-            if any(e[3] in payloads for e in entries_of(frame, data, 0)):
-                found.append(os.path.basename(name))
-    return found
+            held.update(entry[3] for entry in entries_of(frame, data, 0))
+    return held

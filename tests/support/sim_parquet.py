@@ -1,0 +1,72 @@
+"""Stands in for `pyarrow.parquet` while many states are proved: equal bytes are decoded once.
+
+The states of one history share their segments. What is kept is keyed by the file's whole content, so a damaged or torn
+file is decoded, and refused, as it is.
+"""
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_FILES_KEPT = 64
+
+
+class Decoded:
+    """One file's content, opened; what was read of it is kept. Tables are immutable, so sharing them is safe."""
+
+    def __init__(self, raw: bytes, options: dict[str, Any]) -> None:
+        self._file = pq.ParquetFile(pa.BufferReader(raw), **options)
+        self._read: dict[str, pa.Table] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def read_row_group(self, *given: Any, **named: Any) -> pa.Table:
+        key = repr(("read_row_group", given, named))
+        if key not in self._read:
+            self._read[key] = self._file.read_row_group(*given, **named)
+        return self._read[key]
+
+    def read(self, *given: Any, **named: Any) -> pa.Table:
+        key = repr(("read", given, named))
+        if key not in self._read:
+            self._read[key] = self._file.read(*given, **named)
+        return self._read[key]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def close(self, force: bool = False) -> None:
+        """Others may be reading the same content."""
+
+
+class SimParquet:
+    """The module, but for files opened by their path."""
+
+    def __init__(self) -> None:
+        self._files: OrderedDict[tuple[bytes, str], Decoded] = OrderedDict()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(pq, name)
+
+    def ParquetFile(self, source: Any, **options: Any) -> Any:
+        if not isinstance(source, (str, Path)):
+            return pq.ParquetFile(source, **options)
+        raw = Path(source).read_bytes()
+        options.pop("memory_map", None)
+        key = (raw, repr(options))
+        if key not in self._files:
+            self._files[key] = Decoded(raw, options)
+            while len(self._files) > _FILES_KEPT:
+                self._files.popitem(last=False)
+        self._files.move_to_end(key)
+        return self._files[key]
+
+
+PARQUET = SimParquet()
