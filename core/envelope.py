@@ -31,6 +31,7 @@ class EventType(StrEnum):
     RECORD_IMPORTED = "RecordImported"  # payload: one transcript record as read
     REFLECTION_STORED = "ReflectionStored"  # payload: core.events.ReflectionStored
     PAYLOAD_FORGOTTEN = "PayloadForgotten"  # payload: core.events.PayloadForgotten
+    LOG_FORKED = "LogForked"  # payload: core.events.LogForked
     CAPTURE_PAUSED = "CapturePaused"  # payload: {}
     CAPTURE_RESUMED = "CaptureResumed"  # payload: {}
     BLOB_STORED = "BlobStored"  # payload: a large string cut out of others' payloads (core.blobs)
