@@ -200,8 +200,10 @@ def test_a_reflection_keeps_its_tags_and_place() -> None:
 
 
 def test_forgetting_names_the_facts_that_stay_hidden() -> None:
-    payload = msgspec.json.encode(PayloadForgotten((4, 5), ("aa", "bb"), ("call:1", "return:1"), "a key"))
-    [forgotten] = interpret(event(payload, "PayloadForgotten", stream="session-mgmt/log"))
+    payload = msgspec.json.encode(PayloadForgotten(((4, 5),), ("aa", "bb"), ("call:1", "return:1"), "a key"))
+    tombstone = event(payload, "PayloadForgotten", stream="session-mgmt/log")
+    current = tombstone._replace(envelope=msgspec.structs.replace(tombstone.envelope, schema_version=2))
+    [forgotten] = interpret(current)
     assert (forgotten.positions, forgotten.action_keys) == ((4, 5), ("call:1", "return:1"))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from session_mgmt_mcp.core.envelope import Envelope, EventType, NewEvent, capture_id, uuid7
-from session_mgmt_mcp.core.events import PayloadForgotten
+from session_mgmt_mcp.core.events import PayloadForgotten, ranges_of
 
 NOON = 1_770_000_000_000_000
 SECOND = 1_000_000
@@ -82,6 +82,6 @@ def hook_return(session: str, tool_use_id: str, tool: str, text: str, at: int = 
 
 
 def forgotten(keys: tuple[str, ...], positions: tuple[int, ...] = ()) -> NewEvent:
-    payload = msgspec.json.encode(PayloadForgotten(positions, (), keys, "asked"))
-    envelope = Envelope("session-mgmt/log", EventType.PAYLOAD_FORGOTTEN, 1, NOON, NOON, "user", "command")
+    payload = msgspec.json.encode(PayloadForgotten(ranges_of(positions), (), keys, "asked"))
+    envelope = Envelope("session-mgmt/log", EventType.PAYLOAD_FORGOTTEN, 2, NOON, NOON, "user", "command")
     return NewEvent(uuid7(NOON), envelope, payload)
