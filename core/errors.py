@@ -50,6 +50,13 @@ class LockTimeoutError(AppendError):
     kind = "lock_timeout"
 
 
+class DestinationError(SessionMgmtError):
+    """The place of a backup cannot be reached, written or read. What was there before is unharmed."""
+
+    kind = "destination"
+    exit_code = 5
+
+
 class IdempotencyConflictError(InputError):
     """The caller's key was used before with other content."""
 
