@@ -7,7 +7,12 @@ from session_mgmt_mcp.core.envelope import Event, EventType
 from session_mgmt_mcp.core.interpret.claude_hook import interpret_hook
 from session_mgmt_mcp.core.interpret.claude_record import interpret_record
 from session_mgmt_mcp.core.interpret.facts import Facts
-from session_mgmt_mcp.core.interpret.own import interpret_forgotten, interpret_reflection, interpret_switch
+from session_mgmt_mcp.core.interpret.own import (
+    interpret_forgotten,
+    interpret_fork,
+    interpret_reflection,
+    interpret_switch,
+)
 from session_mgmt_mcp.core.upcast import upcast
 
 # Raise it whenever the same event yields other actions: views built by another version are rebuilt.
@@ -18,6 +23,7 @@ UNDECODABLE = "undecodable"
 _OWN: dict[str, Callable[[Event, bytes], Facts]] = {
     EventType.REFLECTION_STORED: interpret_reflection,
     EventType.PAYLOAD_FORGOTTEN: interpret_forgotten,
+    EventType.LOG_FORKED: interpret_fork,
     EventType.CAPTURE_PAUSED: lambda event, _: interpret_switch(event),
     EventType.CAPTURE_RESUMED: lambda event, _: interpret_switch(event),
 }

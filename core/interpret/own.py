@@ -4,12 +4,13 @@ import msgspec
 
 from session_mgmt_mcp.core.actions import FactsForgotten, ReflectionRemembered
 from session_mgmt_mcp.core.envelope import Event, EventType
-from session_mgmt_mcp.core.events import PayloadForgotten, ReflectionStored
+from session_mgmt_mcp.core.events import LogForked, PayloadForgotten, ReflectionStored
 from session_mgmt_mcp.core.interpret.facts import Facts
 from session_mgmt_mcp.core.interpret.json_record import read_object
 
 _reflection = msgspec.json.Decoder(ReflectionStored)
 _forgotten = msgspec.json.Decoder(PayloadForgotten)
+_forked = msgspec.json.Decoder(LogForked)
 
 
 def interpret_reflection(event: Event, payload: bytes) -> Facts:
@@ -34,6 +35,18 @@ def interpret_forgotten(event: Event, payload: bytes) -> Facts:
         actor=event.envelope.actor,
         positions=forgotten.positions,
         action_keys=forgotten.action_keys,
+        texts=forgotten.texts,
+    )
+    return facts
+
+
+def interpret_fork(event: Event, payload: bytes) -> Facts:
+    """The log goes on from a backup, cut at a position. Raises NotAnObjectError."""
+    fork = read_object(payload, _forked)
+    facts = Facts(event)
+    facts.note(
+        event.envelope.event_type,
+        f"log restored from a backup of {fork.log_id} up to position {fork.position}",
     )
     return facts
 
