@@ -1,12 +1,16 @@
 """Power cuts at random calls of random histories, on a simulated disk under the log's real code."""
 
+import os
+
 import pytest
 from sim_bugs import BUGS
 from sim_history import run_history
+from sim_runs import reports
 
 SEEDS = 3
 SEEDS_SLOW = 150  # 70 states each
 SEEDS_OF_A_BUG = 60
+JOBS = min(os.cpu_count() or 1, 4)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -18,16 +22,17 @@ def test_every_state_a_power_cut_may_leave_recovers_to_what_was_acknowledged(see
 
 @pytest.mark.slow
 def test_ten_thousand_states_recover_to_what_was_acknowledged() -> None:
-    reports = [run_history(seed) for seed in range(1000, 1000 + SEEDS_SLOW)]
-    assert [what for report in reports for what in report.wrong] == []
-    assert sum(report.states for report in reports) >= 10_000
-    assert sum(report.acknowledged for report in reports) >= 5_000
+    found = list(reports(range(1000, 1000 + SEEDS_SLOW), JOBS))
+    assert [what for report in found for what in report.wrong] == []
+    assert sum(report.states for report in found) >= 10_000
+    assert len(frozenset().union(*(report.distinct for report in found))) >= 6_000
+    assert sum(report.acknowledged for report in found) >= 5_000
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", BUGS)
 def test_a_log_without_one_of_its_rules_is_caught(rule: str) -> None:
-    assert any(run_history(seed, BUGS[rule]).wrong for seed in range(SEEDS_OF_A_BUG))
+    assert any(report.wrong for report in reports(range(SEEDS_OF_A_BUG), JOBS, rule))
 
 
 @pytest.mark.parametrize("rule", list(BUGS)[:2])

@@ -5,6 +5,7 @@ file is decoded, and refused, as it is.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,21 +20,24 @@ class Decoded:
 
     def __init__(self, raw: bytes, options: dict[str, Any]) -> None:
         self._file = pq.ParquetFile(pa.BufferReader(raw), **options)
-        self._read: dict[str, pa.Table] = {}
+        self._read: dict[object, pa.Table] = {}
+        self.metadata = self._file.metadata
+        self.num_row_groups = self._file.num_row_groups
+        self.schema_arrow = self._file.schema_arrow
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
-    def read_row_group(self, *given: Any, **named: Any) -> pa.Table:
-        key = repr(("read_row_group", given, named))
+    def read_row_group(self, group: int, columns: Sequence[str] | None = None, **options: Any) -> pa.Table:
+        key = (group, columns and tuple(columns))
         if key not in self._read:
-            self._read[key] = self._file.read_row_group(*given, **named)
+            self._read[key] = self._file.read_row_group(group, columns=columns, **options)
         return self._read[key]
 
-    def read(self, *given: Any, **named: Any) -> pa.Table:
-        key = repr(("read", given, named))
+    def read(self, columns: Sequence[str] | None = None, **options: Any) -> pa.Table:
+        key = columns and tuple(columns)
         if key not in self._read:
-            self._read[key] = self._file.read(*given, **named)
+            self._read[key] = self._file.read(columns=columns, **options)
         return self._read[key]
 
     def __enter__(self) -> Self:
@@ -50,7 +54,7 @@ class SimParquet:
     """The module, but for files opened by their path."""
 
     def __init__(self) -> None:
-        self._files: OrderedDict[tuple[bytes, str], Decoded] = OrderedDict()
+        self._files: OrderedDict[tuple[bytes, tuple[str, ...]], Decoded] = OrderedDict()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(pq, name)
@@ -58,9 +62,10 @@ class SimParquet:
     def ParquetFile(self, source: Any, **options: Any) -> Any:
         if not isinstance(source, (str, Path)):
             return pq.ParquetFile(source, **options)
-        raw = Path(source).read_bytes()
+        with open(source, "rb") as file:
+            raw = file.read()
         options.pop("memory_map", None)
-        key = (raw, repr(options))
+        key = (raw, tuple(options))
         if key not in self._files:
             self._files[key] = Decoded(raw, options)
             while len(self._files) > _FILES_KEPT:

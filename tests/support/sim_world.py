@@ -25,6 +25,8 @@ MODULES: dict[str, ModuleType] = {
     for found in pkgutil.iter_modules(_LOG.__path__)
 }
 CAPACITY = 4096  # what the simulated log counts in, instead of MiB: journals of 16 KiB, so that they fill up
+SCRATCH = "session-mgmt-sim-"
+_MEMORY = "/dev/shm"
 Bug = Callable[[ExitStack], object]  # takes a rule of the protocol out, until the stack ends
 
 
@@ -63,7 +65,11 @@ def locked(world: World, folder: str) -> Iterator[bool]:
         SimOs(world).close(lock)
 
 
+def scratch_base() -> str:
+    """Where scratch folders are made: in memory where the system has such a place."""
+    return _MEMORY if os.access(_MEMORY, os.W_OK) else tempfile.gettempdir()
+
+
 def scratch_folder() -> str:
-    """A folder for the simulated disks, in memory where the system has such a place."""
-    memory = "/dev/shm"
-    return tempfile.mkdtemp(prefix="sim-", dir=memory if os.access(memory, os.W_OK) else None)
+    """A folder for simulated disks, named by this process."""
+    return tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=scratch_base())
