@@ -3,26 +3,28 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise, zip_longest
 from pathlib import Path
-from zlib import crc32
+
+import pyarrow as pa
 
 from session_mgmt_mcp.core.errors import LogCorruptError
-from session_mgmt_mcp.core.log.appender import leaves
+from session_mgmt_mcp.core.log.columns import journal_table
 from session_mgmt_mcp.core.log.durable import sha256, sync_folder, write_new
 from session_mgmt_mcp.core.log.folder import read_format
-from session_mgmt_mcp.core.log.frame import HEADER, JournalHeader, decode_header, entries_of, scan
+from session_mgmt_mcp.core.log.frame import HEADER, JournalHeader, decode_header, scan
 from session_mgmt_mcp.core.log.journals import first_chain, list_journals
 from session_mgmt_mcp.core.log.manifest import Manifest, SegmentEntry, drop_old, load_manifest, publish
 from session_mgmt_mcp.core.log.segment import (
-    Known,
+    IdRows,
     Row,
-    encode_ids,
-    read_rows,
+    read_tables,
+    row_groups,
+    segment_writer,
     sha256_of,
     sync_path,
-    write_segment,
+    table_of,
 )
 
 SEGMENT_BYTES_TARGET = 32 << 20  # of journals put into one segment
@@ -44,8 +46,8 @@ def seal(folder: str, log_id: str, progress: Callable[[int], None] | None = None
             drop_orphans(folder, manifest)
             return manifest
         before = manifest.chain or genesis
-        rows, chain = _rows_of(run, manifest.last, before, log_id)
-        entry = put_segment(folder, rows, before, chain)
+        tables, chain = _tables_of(run, manifest.last, before, log_id)
+        entry = put_segment(folder, tables, before, chain)
         if publish(folder, manifest, log_id, (*manifest.segments, entry)) is None:
             continue  # somebody else published: our segment is an orphan, start over from theirs
         sync_folder(folder + "/segments")
@@ -92,10 +94,10 @@ def _next_run(folder: str, manifest: Manifest) -> list[str]:
     return run
 
 
-def _rows_of(paths: Sequence[str], last: int, chain: bytes, log_id: str) -> tuple[list[Row], bytes]:
+def _tables_of(paths: Sequence[str], last: int, chain: bytes, log_id: str) -> tuple[list[pa.Table], bytes]:
     """All events of these closed journals after position `last`, verified from its chain on; and the chain after them."""
     expected = last + 1
-    rows: list[Row] = []
+    tables: list[pa.Table] = []
     for path in paths:
         header, data = read_journal(path)
         if header.log_id.hex() != log_id:
@@ -108,16 +110,10 @@ def _rows_of(paths: Sequence[str], last: int, chain: bytes, log_id: str) -> tupl
                 f"{path} is damaged after position {expected - 1}: a closed journal must end in a closing frame; "
                 "restore it from a backup"
             )
-        for frame in frames[:-1]:
-            entries = entries_of(frame, data, 0)
-            chain = sha256(chain + b"".join(leaves(frame.first, entries))).digest()
-            if chain != frame.chain:
-                raise LogCorruptError(f"{path}: the chain breaks at position {frame.first}; restore it")
-            for k, (event_id, salt, envelope, payload) in enumerate(entries):
-                digest = sha256(salt + payload).digest()
-                rows.append(Row(frame.first + k, frame.first, event_id, envelope, digest, salt, payload))
-            expected += frame.count
-    return rows, chain
+        table, chain = journal_table(path, header, data, frames[:-1])
+        tables.append(table)
+        expected += table.num_rows
+    return tables, chain
 
 
 def read_journal(path: str) -> tuple[JournalHeader, memoryview]:
@@ -126,52 +122,61 @@ def read_journal(path: str) -> tuple[JournalHeader, memoryview]:
     return decode_header(raw[: HEADER.size], path), memoryview(raw)
 
 
-def put_segment(folder: str, rows: Sequence[Row], chain_before: bytes, chain: bytes) -> SegmentEntry:
-    """Write a segment and its ids durably under their names, having read them back; its manifest entry."""
+def put_segment(
+    folder: str, tables: Iterable[pa.Table] | Sequence[Row], chain_before: bytes, chain: bytes
+) -> SegmentEntry:
+    """Write a segment and its ids durably under their names, having read them back; its manifest entry.
+
+    `tables` hold the events in order and are passed twice: once to write them, once to compare.
+    """
+    if isinstance(tables, list) and isinstance(tables[0], Row):
+        tables = [table_of(tables)]
     base = f"{folder}/segments"
     temporary = f"{base}/{os.urandom(6).hex()}.tmp"
-    write_segment(temporary, rows)
+    ids, first, last = _write(temporary, tables)
     os.chmod(temporary, 0o400)
     sync_path(temporary)
-    _compare(temporary, rows)
+    _compare(temporary, tables)
     digest = sha256_of(temporary)
-    name = f"{rows[0].position:020d}-{rows[-1].position:020d}-{digest[:8]}"
-    ids = encode_ids([(r.event_id, _known(r)) for r in rows])
-    write_new(f"{temporary}.ids.tmp", ids, 0o400)
+    name = f"{first:020d}-{last:020d}-{digest[:8]}"
+    raw_ids = ids.encode()
+    write_new(f"{temporary}.ids.tmp", raw_ids, 0o400)
     size = os.path.getsize(temporary)
     os.rename(f"{temporary}.ids.tmp", f"{base}/{name}.ids")
     os.rename(temporary, f"{base}/{name}.parquet")
     sync_folder(base)
     return SegmentEntry(
-        first=rows[0].position,
-        last=rows[-1].position,
+        first=first,
+        last=last,
         file=f"{name}.parquet",
         sha256=digest,
         ids=f"{name}.ids",
-        ids_sha256=sha256(ids).digest().hex(),
+        ids_sha256=sha256(raw_ids).digest().hex(),
         bytes=size,
         chain_before=chain_before.hex(),
         chain=chain.hex(),
-        forgotten=sum(r.payload is None for r in rows),
+        forgotten=ids.forgotten,
     )
 
 
-def _known(row: Row) -> Known:
-    if row.payload is None:
-        return Known(row.position, 0, 0)
-    return Known(row.position, crc32(row.payload), len(row.payload))
+def _write(path: str, tables: Iterable[pa.Table]) -> tuple[IdRows, int, int]:
+    """Write (not sync) a segment file; its ids, first and last position."""
+    ids, first, last = IdRows(), 0, 0
+    with segment_writer(path) as writer:
+        for group in row_groups(tables):
+            writer.write_table(group)
+            ids.add(group)
+            positions = group.column("position")
+            first, last = first or positions[0].as_py(), positions[-1].as_py()
+    return ids, first, last
 
 
-def _compare(path: str, rows: Sequence[Row]) -> None:
-    at = 0
-    for group in read_rows(path):
-        if group != list(rows[at : at + len(group)]):
+def _compare(path: str, tables: Iterable[pa.Table]) -> None:
+    for found, wanted in zip_longest(read_tables(path), row_groups(tables)):
+        if found is None or wanted is None or not found.equals(wanted):
             raise LogCorruptError(
                 f"{path} does not read back as written; check the disk, nothing was published"
             )
-        at += len(group)
-    if at != len(rows):
-        raise LogCorruptError(f"{path} reads back {at} of {len(rows)} events; check the disk")
 
 
 def drop_orphans(folder: str, manifest: Manifest, age_s: float = ORPHAN_AGE_S) -> None:

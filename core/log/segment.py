@@ -3,20 +3,26 @@
 import mmap
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import accumulate
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from session_mgmt_mcp.core.envelope import Envelope, Event, decode_envelope
 from session_mgmt_mcp.core.errors import LogCorruptError
 from session_mgmt_mcp.core.log.durable import sha256
 
+# A read of one event decodes its row group; a row group is also what is held in memory at a time.
 ROW_GROUP_EVENTS = 500
+ROW_GROUP_BYTES = 4 << 20  # before compression; one event may be larger
 SCHEMA = pa.schema(
     [
         pa.field("position", pa.uint64(), nullable=False),
@@ -38,85 +44,122 @@ SCHEMA = pa.schema(
 _READ = ["position", "event_id", "envelope", "payload"]
 
 
-class Row(NamedTuple):
-    """One event as a segment stores it."""
+def to_table(
+    first: int,
+    frames: pa.Array,
+    ids: pa.Array,
+    envelopes: pa.Array,
+    hashes: pa.Array,
+    salts: pa.Array,
+    payloads: pa.Array,
+) -> pa.Table:
+    """The table of events whose positions count from `first`; the envelopes' fields become columns of their own.
 
-    position: int
-    frame: int
-    event_id: bytes
-    envelope: bytes
-    payload_hash: bytes
-    payload_salt: bytes | None
-    payload: bytes | None
+    Raises LogCorruptError where an envelope does not decode.
+    """
+    decoded = _decoded(envelopes, first)
+    columns: dict[str, Any] = {
+        "position": range(first, first + len(decoded)),
+        "frame": frames,
+        "event_id": ids,
+        "envelope": envelopes,
+        "payload_hash": hashes,
+        "payload_salt": salts,
+        "payload": payloads,
+    }
+    for name in ("stream", "event_type", "schema_version", "recorded_at", "occurred_at", "actor", "source"):
+        columns[name] = map(attrgetter(name), decoded)
+    return pa.Table.from_arrays(
+        [
+            column if isinstance(column, pa.Array) else pa.array(column, field.type, size=len(decoded))
+            for field in SCHEMA
+            for column in (columns[field.name],)
+        ],
+        schema=SCHEMA,
+    )
 
 
-def to_table(rows: Sequence[Row]) -> pa.Table:
-    """The Arrow table of these rows. Raises LogCorruptError where an envelope does not decode."""
-    envelopes = [_envelope(row) for row in rows]
-    columns: list[list[Any]] = [
-        [r.position for r in rows],
-        [r.frame for r in rows],
-        [r.event_id for r in rows],
-        [e.stream for e in envelopes],
-        [e.event_type for e in envelopes],
-        [e.schema_version for e in envelopes],
-        [e.recorded_at for e in envelopes],
-        [e.occurred_at for e in envelopes],
-        [e.actor for e in envelopes],
-        [e.source for e in envelopes],
-        [r.envelope for r in rows],
-        [r.payload_hash for r in rows],
-        [r.payload_salt for r in rows],
-        [r.payload for r in rows],
-    ]
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
-
-
-def _envelope(row: Row) -> Envelope:
+def _decoded(envelopes: pa.Array, first: int) -> list[Envelope]:
+    raw = envelopes.to_pylist()
     try:
-        return decode_envelope(row.envelope)
-    except msgspec.MsgspecError as error:
-        raise LogCorruptError(f"the envelope of position {row.position} does not decode: {error}") from error
+        return [decode_envelope(e) for e in raw]
+    except msgspec.MsgspecError:
+        for k, e in enumerate(raw):
+            try:
+                decode_envelope(e)
+            except msgspec.MsgspecError as error:
+                raise LogCorruptError(
+                    f"the envelope of position {first + k} does not decode: {error}; restore it from a backup"
+                ) from error
+        raise
 
 
-def write_segment(path: str, rows: Sequence[Row]) -> None:
-    """Write (not sync) a segment file."""
-    pq.write_table(
-        to_table(rows),
+def row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same events in tables of the size of a row group. The same events always give the same tables."""
+    pending: list[pa.Table] = []
+    rows = size = 0
+    for table in tables:
+        at = 0
+        while at < table.num_rows:
+            part = table.slice(at, ROW_GROUP_EVENTS - rows)
+            while part.num_rows > 1 and size + part.nbytes > ROW_GROUP_BYTES:
+                part = part.slice(0, part.num_rows // 2)
+            if pending and size + part.nbytes > ROW_GROUP_BYTES:
+                yield pa.concat_tables(pending)
+                pending, rows, size = [], 0, 0
+                continue
+            pending.append(part)
+            rows, size, at = rows + part.num_rows, size + part.nbytes, at + part.num_rows
+            if rows == ROW_GROUP_EVENTS:
+                yield pa.concat_tables(pending)
+                pending, rows, size = [], 0, 0
+    if pending:
+        yield pa.concat_tables(pending)
+
+
+def segment_writer(path: str) -> pq.ParquetWriter:
+    """A writer whose every `write_table` of a row group becomes one."""
+    return pq.ParquetWriter(
         path,
+        SCHEMA,
         compression="zstd",
         compression_level=3,
-        row_group_size=ROW_GROUP_EVENTS,
         use_dictionary=["stream", "event_type", "actor", "source"],
         write_statistics=["position", "occurred_at"],
         write_page_checksum=True,
     )
 
 
-def read_rows(path: str) -> Iterator[list[Row]]:
-    """All rows, a row group at a time. Raises LogCorruptError naming the file."""
+def read_tables(path: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The row groups of a segment, one after the other. Raises LogCorruptError naming the file, FileNotFoundError."""
+    names = list(columns) if columns is not None else SCHEMA.names
     with open_segment(path) as file:
         for group in range(file.num_row_groups):
-            table = read_group(file, group, [f.name for f in SCHEMA], path)
-            yield [
-                Row(*values)
-                for values in zip(
-                    *(
-                        table.column(name).to_pylist()
-                        for name in (
-                            "position",
-                            "frame",
-                            "event_id",
-                            "envelope",
-                            "payload_hash",
-                            "payload_salt",
-                            "payload",
-                        )
-                    ),
-                    strict=True,
-                )
-            ]
+            yield read_group(file, group, names, path)
+
+
+def without_payloads(table: pa.Table, positions: Collection[int]) -> pa.Table:
+    """The same events, the payloads and salts at these positions forgotten."""
+    gone = pc.is_in(table.column("position"), value_set=pa.array(sorted(positions), pa.uint64()))
+    for name in ("payload_salt", "payload"):
+        at, field = SCHEMA.get_field_index(name), SCHEMA.field(name)
+        nothing = pa.scalar(None, field.type)
+        table = table.set_column(at, field, pc.if_else(gone, nothing, table.column(name)))
+    return table
+
+
+class SegmentTables:
+    """The events of segment files that follow each other, a row group at a time; can be passed more than once."""
+
+    def __init__(self, paths: Sequence[str], change: Callable[[pa.Table], pa.Table] | None = None) -> None:
+        """`change` is applied to every table: see `without_payloads`."""
+        self.paths = paths
+        self.change = change
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        for path in self.paths:
+            for table in read_tables(path):
+                yield table if self.change is None else self.change(table)
 
 
 def open_segment(path: str) -> pq.ParquetFile:
@@ -163,6 +206,35 @@ def sha256_of(path: str) -> str:
     return str(digest.hexdigest())
 
 
+class Row(NamedTuple):
+    """One event as a segment stores it."""
+
+    position: int
+    frame: int
+    event_id: bytes
+    envelope: bytes
+    payload_hash: bytes
+    payload_salt: bytes | None
+    payload: bytes | None
+
+
+def table_of(rows: Sequence[Row]) -> pa.Table:
+    """The table of rows that follow each other."""
+    fields = [SCHEMA.field(name) for name in Row._fields[1:]]
+    columns = list(zip(*rows, strict=True))
+    return to_table(
+        rows[0].position, *(pa.array(c, f.type) for c, f in zip(columns[1:], fields, strict=True))
+    )
+
+
+def read_rows(path: str) -> Iterator[list[Row]]:
+    """All rows, a row group at a time. Raises LogCorruptError naming the file."""
+    for table in read_tables(path, Row._fields):
+        yield [
+            Row(*values) for values in zip(*(table.column(n).to_pylist() for n in Row._fields), strict=True)
+        ]
+
+
 # -- ids ---------------------------------------------------------------------------------------------------------
 
 _IDS_MAGIC = b"SMIDS001"
@@ -183,17 +255,33 @@ def bucket_of(event_id: bytes) -> int:
     return int.from_bytes(event_id[14:], "big") & 0xFFF
 
 
-def encode_ids(known: "Sequence[tuple[bytes, Known]]") -> bytes:
-    """The bytes of an id file."""
-    ordered = sorted(known, key=lambda item: (bucket_of(item[0]), item[0]))
-    counts = [0] * (_FAN_OUT + 1)
-    for event_id, _ in ordered:
-        counts[bucket_of(event_id) + 1] += 1
-    for b in range(_FAN_OUT):
-        counts[b + 1] += counts[b]
-    raw = _HEAD.pack(_IDS_MAGIC, len(ordered), 0, *counts)
-    raw += b"".join(_ID_ROW.pack(event_id, *k) for event_id, k in ordered)
-    return raw + crc32(raw).to_bytes(4, "little")
+class IdRows:
+    """Collects the rows of an id file from a segment's tables."""
+
+    def __init__(self) -> None:
+        self.forgotten = 0  # events without a payload
+        self._rows: list[bytes] = []  # bucket, big endian, before each
+
+    def add(self, table: pa.Table) -> None:
+        payloads = table.column("payload").to_pylist()
+        self.forgotten += table.column("payload").null_count
+        columns = (table.column(name).to_pylist() for name in ("event_id", "position"))
+        self._rows += [
+            _LOW_BITS[i[14]] + i[15:] + _ID_ROW.pack(i, p, crc32(x or b""), len(x or b""))
+            for i, p, x in zip(*columns, payloads, strict=True)
+        ]
+
+    def encode(self) -> bytes:
+        """The bytes of the id file. An id that is there twice is found at its first position."""
+        self._rows.sort(key=itemgetter(slice(0, 18)))
+        held = Counter(map(itemgetter(slice(0, 2)), self._rows))
+        counts = (held[b.to_bytes(2, "big")] for b in range(_FAN_OUT))
+        raw = _HEAD.pack(_IDS_MAGIC, len(self._rows), 0, *accumulate(counts, initial=0))
+        raw += b"".join(map(itemgetter(slice(2, None)), self._rows))
+        return raw + crc32(raw).to_bytes(4, "little")
+
+
+_LOW_BITS = [bytes((b & 0xF,)) for b in range(256)]
 
 
 class IdFile:

@@ -14,7 +14,7 @@ from log_kit import event, frames_of, journal_paths, seal_all
 
 from session_mgmt_mcp.core.envelope import Envelope, capture_id, decode_envelope, encode_envelope
 from session_mgmt_mcp.core.log.log import FileLog
-from session_mgmt_mcp.core.log.segment import Row, to_table
+from session_mgmt_mcp.core.log.segment import Row, table_of
 
 
 def sha(*parts: bytes) -> bytes:
@@ -192,5 +192,5 @@ def test_only_the_last_eight_manifests_are_kept(log: FileLog) -> None:
 
 def test_salt_and_payload_columns_alone_may_be_null() -> None:
     row = Row(1, 1, b"i" * 16, encode_envelope(event(b"").envelope), b"h" * 32, None, None)
-    table = to_table([row])
+    table = table_of([row])
     assert [f.name for f in table.schema if f.nullable] == ["payload_salt", "payload"]
