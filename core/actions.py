@@ -120,6 +120,7 @@ class FactsForgotten(Action, frozen=True):
 
     positions: tuple[int, ...] = ()
     action_keys: tuple[str, ...] = ()
+    texts: tuple[tuple[int, str, str], ...] = ()  # position, kind, text digest of what keeps its place in the order
 
 
 class ContextNoted(Action, frozen=True):

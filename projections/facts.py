@@ -4,6 +4,9 @@ Within a session a row is hidden if a better row has the same key, or is the sam
 text in the same place (n-th with that text). Better: the better source, then the earlier row; of documents, which are
 rewritten, the later. A row that is hidden stays hidden when more rows follow, so hidden rows can be stored as a list
 that only grows.
+
+A prompt, reply or thought whose payload was forgotten keeps its place in the order of those with its text
+(`leave_place`), so that the keys of the others stay what they were.
 """
 
 from collections.abc import Callable, Hashable, Iterable
@@ -20,7 +23,7 @@ _TOOL = Row._fields.index("tool")
 
 
 class Known(NamedTuple):
-    """What must be known of an earlier row of a session."""
+    """What must be known of an earlier row of a session; with an empty key, of a place that was left (`leave_place`)."""
 
     id: int
     key: str
@@ -35,6 +38,13 @@ Order = tuple[int, int]  # smaller is better
 Slot = TypeVar("Slot", bound=Hashable)
 KINDS_WITH_TWINS = ("PromptSubmitted", "AssistantReplied")  # meet their twin by text where ids differ
 KINDS_COUNTED = (*KINDS_WITH_TWINS, "AssistantThought")  # may have keys that want the order
+_TEXT_KEYS = {"PromptSubmitted": "prompt", "AssistantReplied": "reply"}
+
+
+def text_key(kind: str, session: str, digest: str, n: int) -> str:
+    """The key by which a prompt or reply meets its twin that shares no id with it; "" for other kinds."""
+    name = _TEXT_KEYS.get(kind)
+    return f"{name}:{session}:{digest}:{n}" if name else ""
 
 
 def order_of(row_id: int, source: str) -> Order:
@@ -85,19 +95,31 @@ class Facts:
 
     def complete(self, row: Row) -> Row:
         """The row with its key, tool and `seq` filled in; `hidden` is brought up to date."""
-        session = self._session(row.session)
+        known = Known(row.id, row.key, row.kind, row.source, row.text_digest, row.tool, row.tool_use_id)
+        key, tool, seq = self.place(row.session, known)
+        # By place, not by `_replace`, which takes longer than all of the above.
+        return Row._make((row.id, key, *row[2:_TOOL], tool, *row[_TOOL + 1 : -1], seq))
+
+    def place(self, name: str, row: Known) -> tuple[str, str, int]:
+        """Completed key, tool and `seq` of the next row of session `name`; `hidden` is brought up to date."""
+        session = self._session(name)
         self._rows += 1
         tool = row.tool
         if row.tool_use_id and not tool:
             tool = session.tools.get(row.tool_use_id, "")
-        key, losers = self._place(session, row)
+        key, n, losers = self._place(session, row)
         at = row.id >> ORDINAL_BITS
         for loser in losers:
             self.hidden.setdefault(loser, at)
-        if key in self.forgotten:
+        if self.forgotten and (
+            key in self.forgotten or text_key(row.kind, name, row.text_digest, n) in self.forgotten
+        ):
             self.hidden.setdefault(row.id, at)
-        # By place, not by `_replace`, which takes longer than all of the above.
-        return Row._make((row.id, key, *row[2:_TOOL], tool, *row[_TOOL + 1 : -1], session.rows))
+        return key, tool, session.rows
+
+    def leave_place(self, name: str, place: Known) -> None:
+        """A row of session `name` whose payload was forgotten: those after it keep their order."""
+        self._place(self._session(name), place._replace(key=""))
 
     def forget(self, keys: Iterable[str], at: int) -> None:
         """Hide every row with one of these keys, now and later."""
@@ -121,14 +143,18 @@ class Facts:
         return session
 
     @staticmethod
-    def _place(session: _Session, row: Known | Row) -> tuple[str, list[int]]:
-        """The completed key, and the rows that lose against another by this row."""
+    def _place(session: _Session, row: Known) -> tuple[str, int, list[int]]:
+        """The completed key, the order (0 where none is counted), the rows that lose against another by this row."""
+        key, n = row.key, 0
+        losers: list[int] = []
+        counted = row.kind in KINDS_COUNTED or key.endswith(":")
+        if counted:
+            n = session.nth(row.kind, row.source, row.text_digest)
+        if not key:
+            return key, n, losers
         session.rows += 1
         mine = order_of(row.id, row.source)
-        losers: list[int] = []
-        key = row.key
-        if row.kind in KINDS_COUNTED or key.endswith(":"):
-            n = session.nth(row.kind, row.source, row.text_digest)
+        if counted:
             if key.endswith(":"):
                 key = f"{key}{n}"
             if row.kind in KINDS_WITH_TWINS:
@@ -136,7 +162,7 @@ class Facts:
         losers += _contest(session.by_key, key, mine)
         if row.kind == "ToolCalled" and row.tool_use_id:
             session.tools.setdefault(row.tool_use_id, row.tool)
-        return key, losers
+        return key, n, losers
 
 
 def _contest(best: dict[Slot, Order], slot: Slot, mine: Order) -> list[int]:

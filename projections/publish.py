@@ -14,6 +14,7 @@ from session_mgmt_mcp.projections.lexical import LexicalProjection, lexical_fold
 from session_mgmt_mcp.projections.protocol import Watermark, views_folder
 from session_mgmt_mcp.projections.query import QueryProjection
 from session_mgmt_mcp.projections.query_files import STATE_FILE, QueryFiles, load_state
+from session_mgmt_mcp.projections.tombstones import tombstones_between
 
 NAMES = ("query", "lexical")
 Progress = Callable[[str, int, int], None]  # projection, position reached, position wanted
@@ -68,6 +69,12 @@ def _bring_up(log: EventLog, views: Path, fresh: Iterable[str], progress: Progre
             query.reset()
         start = query.watermark.position
         if start != target.position:
+            tombstones = tombstones_between(log, start, target.position)
+            if any(position <= start for position in tombstones.positions):
+                query.reset()  # what is published holds text that was forgotten
+                fresh, start = NAMES, 0
+                tombstones = tombstones_between(log, start, target.position)
+            query.expect(tombstones)
             for batch in log.read(start, target.position):
                 query.apply(batch)
                 if progress is not None and batch:

@@ -26,6 +26,7 @@ from session_mgmt_mcp.projections.query_files import (
 )
 from session_mgmt_mcp.projections.rows import Interpreted, Row, interpret_event, interpretation_version
 from session_mgmt_mcp.projections.tables import ROW_COLUMNS, arrow_table, columns_sql, quoted
+from session_mgmt_mcp.projections.tombstones import Place, Tombstones
 
 PART_ROWS = 16_384  # a row group of the base; rows kept as Python objects before they go to DuckDB
 DELTA_ROWS_MAX = 50_000  # beyond, or beyond a fifth of the base, deltas are folded into a new base
@@ -46,6 +47,7 @@ class QueryProjection:
         self._views = views
         self._folder = make_folder(query_folder(views))
         self._log_id = log.log_id
+        self._tombstones = Tombstones()
         self._files: QueryFiles | None = None
         state = load_state(views, log)
         if state is not None:
@@ -66,6 +68,10 @@ class QueryProjection:
         assert self._files is not None
         return self._files
 
+    def expect(self, tombstones: Tombstones) -> None:
+        """What the tombstones among the events to come say; to be told before those are applied."""
+        self._tombstones = tombstones
+
     def reset(self) -> None:
         self._open(empty_state(self._log_id))
 
@@ -80,12 +86,16 @@ class QueryProjection:
         self._part_rows = 0
         self._pending = Interpreted([], [], [])
         self._forgotten: list[tuple[str, int]] = []
+        self._places: list[Place] = []
 
     def _load(self, session: str) -> list[Known]:
         return self.files.known(session) if session in self._known_sessions else []
 
     def apply(self, batch: Sequence[Event]) -> None:
         for event in batch:
+            if self._tombstones.covers(event):
+                self._leave(event)
+                continue
             found = interpret_event(event)
             for forgotten in found.forgotten:
                 if self._pending.rows:
@@ -98,6 +108,11 @@ class QueryProjection:
         if len(self._pending.rows) >= PART_ROWS:
             self._take_part()
 
+    def _leave(self, event: Event) -> None:
+        for place in self._tombstones.places(event):
+            self._facts.leave_place(place.session, place.known)
+            self._places.append(place)
+
     def _take_part(self) -> None:
         """Bring what was interpreted into DuckDB, where `Facts` finds it."""
         rows: list[Row] = self._pending.rows
@@ -106,6 +121,7 @@ class QueryProjection:
             "usage": self._pending.usage,
             "hidden": list(self._facts.hidden.items()),
             "forgotten": self._forgotten,
+            "places": self._places,
         }
         self._part_rows += len(rows)
         for name, records in contents.items():
@@ -116,8 +132,9 @@ class QueryProjection:
         if _wants_base(self._state, self._part_rows):
             self._parts.clear()  # the base is written from DuckDB
         self._known_sessions.update(row.session for row in rows)
+        self._known_sessions.update(place.session for place in self._places)
         self._pending = Interpreted([], [], [])
-        self._forgotten = []
+        self._forgotten, self._places = [], []
         self._facts.hidden.clear()
         if self._facts.may_evict():
             self._facts.evict()
@@ -176,6 +193,7 @@ class QueryProjection:
         for low, high in _stretches(self.files):  # sorted piecewise: text is not sorted as a whole
             run(f"INSERT INTO fresh.rows {select} WHERE id >= ? AND id < ? ORDER BY id", [low, high])
         run("CREATE TABLE fresh.usage AS SELECT * FROM all_usage ORDER BY id")
+        run("CREATE TABLE fresh.places AS SELECT * FROM all_places ORDER BY id")
         run("CREATE TABLE fresh.forgotten AS SELECT * FROM delta_forgotten")
         if state.base:
             run("INSERT INTO fresh.forgotten SELECT * FROM base.forgotten")

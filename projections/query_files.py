@@ -1,6 +1,7 @@
 """A published query view, opened: the base attached read-only, the deltas in memory, one set of SQL views over both.
 
-Views: `all_rows` (every row, with `hidden_at`, 0 where it is shown), `shown` (what people see), `all_usage`.
+Views: `all_rows` (every row, with `hidden_at`, 0 where it is shown), `shown` (what people see), `all_usage`,
+`all_places` (what forgotten prompts, replies and thoughts keep in the order).
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,10 +15,10 @@ from session_mgmt_mcp.core.ports import EventLog
 from session_mgmt_mcp.projections.facts import Known
 from session_mgmt_mcp.projections.files import read_json
 from session_mgmt_mcp.projections.protocol import Watermark
-from session_mgmt_mcp.projections.rows import Row, interpretation_version
+from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row, interpretation_version
 from session_mgmt_mcp.projections.tables import ROW_LIST, TABLES, columns_sql, connect, quoted, row_from
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 STATE_FILE = "state.json"
 FETCH_ROWS = 2000
 
@@ -106,7 +107,7 @@ class QueryFiles:
         parts = [
             f"SELECT d.*, coalesce(h.hidden_at, 0) AS hidden_at FROM delta_rows AS d LEFT JOIN {hidden.format('d')}"
         ]
-        usage = ["SELECT * FROM delta_usage"]
+        usage, places = ["SELECT * FROM delta_usage"], ["SELECT * FROM delta_places"]
         if self.state.base:
             parts.append(
                 "SELECT b.* EXCLUDE (hidden_at), "
@@ -114,23 +115,26 @@ class QueryFiles:
                 f"FROM base.rows AS b LEFT JOIN {hidden.format('b')}"
             )
             usage.append("SELECT * FROM base.usage")
+            places.append("SELECT * FROM base.places")
         self.connection.execute(f"CREATE VIEW all_rows AS {' UNION ALL '.join(parts)}")
         self.connection.execute(
             "CREATE VIEW shown AS SELECT * EXCLUDE (hidden_at) FROM all_rows WHERE hidden_at = 0"
         )
         self.connection.execute(f"CREATE VIEW all_usage AS {' UNION ALL '.join(usage)}")
+        self.connection.execute(f"CREATE VIEW all_places AS {' UNION ALL '.join(places)}")
 
     def fetch(self, sql: str, parameters: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
         return self.connection.execute(sql, list(parameters)).fetchall()
 
     def known(self, session: str) -> list[Known]:
-        """What is known of a session's rows, in order of id; what `Facts` loads."""
+        """What is known of a session's rows and left places, in order of id; what `Facts` loads."""
         return [
             Known(*record)
             for record in self.fetch(
-                "SELECT id, key, kind, source, text_digest, tool, tool_use_id FROM all_rows "
-                "WHERE session = ? ORDER BY id",
-                [session],
+                "SELECT id, key, kind, source, text_digest, tool, tool_use_id FROM all_rows WHERE session = ? "
+                "UNION ALL SELECT id, '', kind, source, text_digest, '', '' FROM all_places WHERE session = ? "
+                "ORDER BY id",
+                [session, session],
             )
         ]
 
@@ -138,12 +142,20 @@ class QueryFiles:
         """Ids of all rows with one of these keys."""
         return [r[0] for r in self.fetch("SELECT id FROM all_rows WHERE list_contains(?, key)", [keys])]
 
+    def ids_at(self, positions: list[int]) -> list[int]:
+        """Ids of all rows of these events."""
+        sql = f"SELECT id FROM all_rows WHERE id >> {ORDINAL_BITS} IN (SELECT unnest(?))"
+        return [r[0] for r in self.fetch(sql, [positions])]
+
     def forgotten(self) -> set[str]:
         tables = ["delta_forgotten"] + (["base.forgotten"] if self.state.base else [])
         return {r[0] for table in tables for r in self.fetch(f"SELECT key FROM {table}")}
 
     def sessions(self) -> set[str]:
-        return {r[0] for r in self.fetch("SELECT DISTINCT session FROM all_rows")}
+        return {
+            r[0]
+            for r in self.fetch("SELECT DISTINCT session FROM all_rows UNION SELECT session FROM all_places")
+        }
 
     def shown_rows(self, where: str = "true", parameters: Iterable[Any] = ()) -> Iterator[Row]:
         """Rows people see, in order of id."""

@@ -45,11 +45,19 @@ USAGE_COLUMNS = {
 }
 HIDDEN_COLUMNS = {"id": "BIGINT", "hidden_at": "BIGINT"}  # hidden_at: position of the event that hid it
 FORGOTTEN_COLUMNS = {"key": "VARCHAR", "position": "BIGINT"}
+PLACES_COLUMNS = {  # of prompts, replies and thoughts whose payload was forgotten: they keep their place in the order
+    "id": "BIGINT",
+    "session": "VARCHAR",
+    "kind": "VARCHAR",
+    "source": "VARCHAR",
+    "text_digest": "VARCHAR",
+}
 TABLES = {
     "rows": ROW_COLUMNS,
     "usage": USAGE_COLUMNS,
     "hidden": HIDDEN_COLUMNS,
     "forgotten": FORGOTTEN_COLUMNS,
+    "places": PLACES_COLUMNS,
 }
 _ARROW = {
     "BIGINT": pa.int64(),

@@ -1,9 +1,12 @@
 """The log beyond what is published, interpreted in memory: what makes an event findable the moment it is appended."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
+from session_mgmt_mcp.core.actions import FactsForgotten
 from session_mgmt_mcp.core.envelope import Event
 from session_mgmt_mcp.core.ports import EventLog
 from session_mgmt_mcp.projections.facts import Facts
@@ -15,8 +18,9 @@ from session_mgmt_mcp.projections.query_files import (
     load_state,
     query_folder,
 )
-from session_mgmt_mcp.projections.rows import Row, UsageRow, interpret_event
+from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row, UsageRow, interpret_event
 from session_mgmt_mcp.projections.tables import arrow_table
+from session_mgmt_mcp.projections.tombstones import Place, tombstones_between
 
 RELOADS_MAX = 5
 
@@ -64,6 +68,9 @@ class QueryReader:
         self.hidden: set[int] = set()
         self._unsaved: list[Row] = []
         self._unsaved_usage: list[UsageRow] = []
+        self._unsaved_places: list[Place] = []
+        sealed = self._log.sealed().position  # what is not sealed was not forgotten
+        self._tombstones = tombstones_between(self._log, self.position, sealed)
         self._sessions = files.sessions()
         self._facts = Facts(
             lambda session: files.known(session) if session in self._sessions else [],
@@ -74,9 +81,13 @@ class QueryReader:
 
     def _apply(self, batch: list[Event]) -> None:
         for event in batch:
+            if event.payload is None:
+                self._leave(event)
+                self.position = event.position
+                continue
             found = interpret_event(event)
             for forgotten in found.forgotten:
-                self._facts.forget(forgotten.action_keys, event.position)
+                self._forget(forgotten, event.position)
             for row in map(self._facts.complete, found.rows):
                 self.rows[row.id] = row
                 self.new.append(row)
@@ -85,6 +96,19 @@ class QueryReader:
             self.position = event.position
         self.hidden.update(self._facts.hidden)
 
+    def _leave(self, event: Event) -> None:
+        for place in self._tombstones.places(event):
+            self._facts.leave_place(place.session, place.known)
+            self._unsaved_places.append(place)
+
+    def _forget(self, forgotten: FactsForgotten, at: int) -> None:
+        """Hide what was forgotten, by its keys and by its events; until the views are published anew they hold it."""
+        self._facts.forget(forgotten.action_keys, at)
+        gone = set(forgotten.positions)
+        ids = [row_id for row_id in self.rows if row_id >> ORDINAL_BITS in gone]
+        for row_id in (*ids, *self.files.ids_at([p for p in gone if p <= self.watermark.position])):
+            self._facts.hidden.setdefault(row_id, at)
+
     def drain(self) -> list[Row]:
         """Tail rows that were not drained before."""
         new, self.new = self.new, []
@@ -92,13 +116,18 @@ class QueryReader:
 
     def sql(self) -> QueryFiles:
         """The view with the tail's rows brought into DuckDB."""
-        for name, records in (("rows", self._unsaved), ("usage", self._unsaved_usage)):
+        unsaved: dict[str, Sequence[Sequence[Any]]] = {
+            "rows": self._unsaved,
+            "usage": self._unsaved_usage,
+            "places": self._unsaved_places,
+        }
+        for name, records in unsaved.items():
             if records:
                 self.files.insert(name, arrow_table(name, records))
         hidden = list(self._facts.hidden.items())
         if hidden:
             self.files.connection.executemany("INSERT INTO delta_hidden VALUES (?, ?)", hidden)
-        self._unsaved, self._unsaved_usage = [], []
+        self._unsaved, self._unsaved_usage, self._unsaved_places = [], [], []
         self._facts.hidden.clear()
         return self.files
 

@@ -81,7 +81,9 @@ def hook_return(session: str, tool_use_id: str, tool: str, text: str, at: int = 
     )
 
 
-def forgotten(keys: tuple[str, ...], positions: tuple[int, ...] = ()) -> NewEvent:
-    payload = msgspec.json.encode(PayloadForgotten(ranges_of(positions), (), keys, "asked"))
+def forgotten(
+    keys: tuple[str, ...], positions: tuple[int, ...] = (), texts: tuple[tuple[int, str, str], ...] = ()
+) -> NewEvent:
+    payload = msgspec.json.encode(PayloadForgotten(ranges_of(positions), (), keys, "asked", texts))
     envelope = Envelope("session-mgmt/log", EventType.PAYLOAD_FORGOTTEN, 2, NOON, NOON, "user", "command")
     return NewEvent(uuid7(NOON), envelope, payload)
