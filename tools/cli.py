@@ -21,6 +21,7 @@ COMMANDS = {
     "show": "print a session, or what lies around a position",
     "remember": "store a reflection",
     "status": "what is captured, how far the views are, what is wrong",
+    "audit": "verify the log, list who did what when, sign the chain head and check signed ones",
     "replay": "rebuild the views from the log",
     "maintain": "seal the log, import live transcripts, publish the views",
     "pause": "stop capturing",
