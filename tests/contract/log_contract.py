@@ -4,7 +4,9 @@
 
 import hashlib
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Protocol
 
 import msgspec
@@ -67,15 +69,15 @@ def chains(log_id: str, frames: Iterable[Sequence[Event]], salts: dict[int, byte
     return out
 
 
-def in_threads(*actions: object) -> None:
+def in_threads(*actions: Callable[[], None]) -> None:
     """Run all of them at once; raise what any raised."""
     errors: list[BaseException] = []
     gate = threading.Barrier(len(actions))
 
-    def run(action: object) -> None:
+    def run(action: Callable[[], None]) -> None:
         try:
             gate.wait()
-            action()  # type: ignore[operator]
+            action()
         except BaseException as error:  # noqa: BLE001 - told to the test below
             errors.append(error)
 
@@ -343,12 +345,12 @@ class LogContract:
                 assert all(r.appended for r in receipts)
                 told.update(zip((e.event_id for e in batch), (r.position for r in receipts), strict=True))
 
-        in_threads(*(lambda log=handles[n % 2], n=n: write(log, n) for n in range(4)))
+        in_threads(*(partial(write, handles[n % 2], n) for n in range(4)))
         found = everything(backend.open())
         assert [e.position for e in found] == list(range(1, len(told) + 1))
         assert {e.event_id: e.position for e in found} == told
         parts = [tuple(map(int, (e.payload or b"").split(b"/"))) for e in found]
-        for (name, k, i, size), following in zip(parts, parts[1:], strict=False):
+        for (name, k, i, size), following in pairwise(parts):
             assert i + 1 == size or following == (name, k, i + 1, size)  # a batch lies together, in order
         for writer in range(4):
             assert [p[1:3] for p in parts if p[0] == writer] == [
@@ -359,12 +361,13 @@ class LogContract:
         self, backend: Backend
     ) -> None:
         shared = numbered(0, 40)
+        handles = [backend.open() for _ in range(3)]
         told: list[list[Receipt]] = []
 
         def write(log: EventLog) -> None:
             told.extend([log.append(shared[k : k + 4]) for k in range(0, 40, 4)])
 
-        in_threads(*(lambda log=backend.open(): write(log) for _ in range(3)))
+        in_threads(*(partial(write, log) for log in handles))
         found = {e.event_id: e.position for e in everything(backend.open())}
         assert len(found) == 40
         receipts = [receipt for batch in told for receipt in batch]
