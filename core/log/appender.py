@@ -8,11 +8,10 @@ import fcntl
 import mmap
 import os
 import struct
-import time
 from _thread import allocate_lock
 from zlib import crc32
 
-from session_mgmt_mcp.core.errors import AppendError, InputError, LockTimeoutError
+from session_mgmt_mcp.core.errors import AppendError, InputError
 from session_mgmt_mcp.core.log.durable import boot_id, sha256, sync_file
 from session_mgmt_mcp.core.log.frame import (
     FORMAT_PREFIX,
@@ -22,6 +21,7 @@ from session_mgmt_mcp.core.log.frame import (
     ZERO8,
     JournalHeader,
     encode_frame,
+    zeros_ahead,
 )
 
 TYPE_CHECKING = False  # a hook does not pay for typing
@@ -32,12 +32,15 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     Entry = tuple[bytes, bytes, bytes]  # event id, envelope, payload
     Salted = tuple[bytes, bytes, bytes, bytes]  # event id, salt, envelope, payload
+    Hashed = tuple[bytes, bytes, bytes, bytes, bytes]  # and the salted hash of the payload
     Find = Callable[["Appender", list[bytes]], dict[bytes, int]]
 
 SHM_BYTES = 4096
-_STATE = struct.Struct("<8s16sQ16sQQ32s")  # magic, boot, inode, salt, end, next position, chain
+_JOURNAL = struct.Struct("<8s16sQ16s")  # of which journal tail.shm speaks: magic, boot, inode, salt
+_END = struct.Struct("<QQ32s")  # end, next position, chain
+_STATE_BYTES = _JOURNAL.size + _END.size  # and a crc
 _STATE_MAGIC = b"SMTAIL01"
-_POISON = 512  # salt of a journal whose sync failed
+_NO_BOOT = bytes(16)
 _DURABLE = 576  # salt, offset, crc
 _DURABLE_STATE = struct.Struct("<16sQI")
 LOCK_TIMEOUT_S = 30.0
@@ -58,10 +61,14 @@ class Appender:
         self.chain = b""
         self.scanned = False  # whether this process has read the tail itself
         self.boot = boot_id()
+        self._journal = b""  # how tail.shm begins where it speaks of the open journal
         self._thread_lock = allocate_lock()
         self._sync_lock = allocate_lock()
+        self._count_lock = allocate_lock()
+        self._syncing = 0  # appends of this process that are past the append lock and use its files
+        self._unused: list[int] = []  # files to close when none of them is left
         self._pid = 0
-        self.lock_fd = self.fd = self.inode = -1
+        self.lock_fd = self.fd = -1
         self.shm: mmap.mmap
 
     def append(
@@ -72,23 +79,26 @@ class Appender:
         `find(appender, ids)`, called under the lock, returns {id: position} of those in the log already; without it
         nothing is looked up. Returns [(position, appended)] in order, once durable.
         """
+        hashed = _hashed(entries)  # what takes time and needs no place in the log is done before the lock
         self._forget_parents_threads()
         with self._thread_lock:
             self._lock(timeout_s)
             try:
                 self._locate()
-                out, new = self._place(entries, find)
+                out, new = self._place(hashed, find)
                 if new:
                     self._write(new)
-                fd, salt, end = os.dup(self.fd), self.header.salt, self.end
+                with self._count_lock:
+                    self._syncing += 1
+                files = (self.fd, self.lock_fd, self.shm, self.header.salt, self.end)
             except OSError as error:
                 raise self._failed("append to", error) from error
             finally:
                 fcntl.flock(self.lock_fd, fcntl.LOCK_UN)
         try:
-            self._make_durable(fd, salt, end)
+            self._make_durable(*files)
         finally:
-            os.close(fd)
+            self._leave()
         return out
 
     def locked(self, action: "Callable[[Appender], T]", timeout_s: float = LOCK_TIMEOUT_S) -> "T":
@@ -109,36 +119,54 @@ class Appender:
         self._forget_parents_threads()
         with self._thread_lock:
             if self._pid == os.getpid():
-                for fd in (self.fd, self.lock_fd):
-                    if fd >= 0:
-                        os.close(fd)
-                self.shm.close()
+                self.let_go(self.fd, self.lock_fd)
+                del self.shm
             self._pid = 0
             self.lock_fd = self.fd = -1
+
+    def let_go(self, *fds: int) -> None:
+        """Close these files as soon as no append of another thread is using them."""
+        with self._count_lock:
+            self._unused += [fd for fd in fds if fd >= 0]
+        self._close_unused()
+
+    def _leave(self) -> None:
+        with self._count_lock:
+            self._syncing -= 1
+        if self._unused:
+            self._close_unused()
+
+    def _close_unused(self) -> None:
+        with self._count_lock:
+            if self._syncing:
+                return
+            unused, self._unused = self._unused, []
+        for fd in unused:
+            os.close(fd)
 
     # -- under the lock ------------------------------------------------------------------------------------------
 
     def _place(
-        self, entries: "Sequence[Entry]", find: "Find | None"
-    ) -> "tuple[list[tuple[int, bool]], list[Salted]]":
-        known = dict(find(self, [e[0] for e in entries])) if find is not None else {}
-        out: list[tuple[int, bool]] = []
-        new: list[Salted] = []
+        self, entries: "list[Hashed]", find: "Find | None"
+    ) -> "tuple[list[tuple[int, bool]], list[Hashed]]":
         position = self.next
-        for event_id, envelope, payload in entries:
-            if len(event_id) != 16:
-                raise InputError(f"an event id has 16 bytes, not {len(event_id)}: {event_id.hex()}")
-            if find is not None and event_id in known:
-                out.append((known[event_id], False))
+        if find is None:
+            return [(position + k, True) for k in range(len(entries))], entries
+        known = dict(find(self, [e[0] for e in entries]))
+        out: list[tuple[int, bool]] = []
+        new: list[Hashed] = []
+        for entry in entries:
+            if entry[0] in known:
+                out.append((known[entry[0]], False))
                 continue
-            known[event_id] = position
-            new.append((event_id, os.urandom(16), envelope, payload))
+            known[entry[0]] = position
+            new.append(entry)
             out.append((position, True))
             position += 1
         return out, new
 
-    def _write(self, new: "list[Salted]") -> None:
-        size = FRAME.size + sum(40 + len(e[2]) + len(e[3]) for e in new)
+    def _write(self, new: "list[Hashed]") -> None:
+        size = FRAME.size + sum([40 + len(e[2]) + len(e[3]) for e in new])
         if size > FRAME_BYTES_MAX:
             raise InputError(
                 f"{size} bytes in one append; the limit is {FRAME_BYTES_MAX}: append it in parts"
@@ -148,13 +176,19 @@ class Appender:
 
             journals.roll(self, size)
             self.rolled = True
-        chain = sha256(self.chain + b"".join(leaves(self.next, new))).digest()
-        frame = encode_frame(self.header, self.end, self.next, self.durable_upto(), chain, new)
-        written = os.pwrite(self.fd, frame, self.end)
-        if written != len(frame):
+        first = self.next
+        hashes = [
+            sha256(b"\0" + (first + k).to_bytes(8, "little") + e[0] + e[4] + e[2]).digest()
+            for k, e in enumerate(new)
+        ]
+        chain = sha256(self.chain + b"".join(hashes)).digest()
+        frame = encode_frame(self.header, self.end, first, self.durable_upto(), chain, new)
+        ahead = zeros_ahead(self.end, len(frame), self.header.capacity)
+        written = os.pwrite(self.fd, frame + bytes(ahead) if ahead else frame, self.end)
+        if written < len(frame):
             os.pwrite(self.fd, bytes(written), self.end)
             raise AppendError(f"cannot append to {self.folder}: {written} of {len(frame)} bytes were written")
-        self.end += written
+        self.end += len(frame)
         self.next += len(new)
         self.chain = chain
         self.store_state()
@@ -170,53 +204,53 @@ class Appender:
     def _trusted(self) -> bool:
         """Whether tail.shm can be believed for the journal this process has open (and if so, take it over)."""
         state = self.load_state()
-        if state is None or self.fd < 0 or state[0] != self.header.salt or self.poisoned():
+        if state is None or self.poisoned() or os.pread(self.fd, 8, state[0]) != ZERO8:
             return False
-        if os.pread(self.fd, 8, state[1]) != ZERO8 or not os.fstat(self.fd).st_nlink:
+        if not os.fstat(self.fd).st_nlink:
             return False
-        self.end, self.next, self.chain = state[1:4]
+        self.end, self.next, self.chain = state
         return True
 
-    # -- tail.shm ------------------------------------------------------------------------------------------------
+    # -- what processes tell each other --------------------------------------------------------------------------
 
-    def load_state(self) -> "tuple[bytes, int, int, bytes] | None":
-        """(salt, end, next position, chain) from tail.shm, or None if it cannot be believed.
+    def take(self, fd: int, header: JournalHeader) -> None:
+        """Go on in this journal."""
+        self.let_go(self.fd)
+        self.fd, self.header = fd, header
+        self._journal = _JOURNAL.pack(_STATE_MAGIC, self.boot, os.fstat(fd).st_ino, header.salt)
+
+    def load_state(self) -> "tuple[int, int, bytes] | None":
+        """(end, next position, chain) of the open journal from tail.shm, or None if it cannot be believed.
 
         It is stored only after the journal's name was made durable, so whoever believes it need not sync the folder.
         """
-        raw = self.shm[: _STATE.size]
-        if crc32(raw) != int.from_bytes(self.shm[_STATE.size : _STATE.size + 4], "little"):
+        if self.fd < 0 or (self.boot == _NO_BOOT and not self.scanned):
             return None
-        magic, boot, inode, salt, end, position, chain = _STATE.unpack(raw)
-        if magic != _STATE_MAGIC or boot != self.boot or (self.fd >= 0 and inode != self.inode):
+        raw = self.shm[: _STATE_BYTES + 4]
+        if not raw.startswith(self._journal) or crc32(raw[:-4]) != int.from_bytes(raw[-4:], "little"):
             return None
-        if boot == bytes(16) and not self.scanned:
-            return None
-        return salt, end, position, chain
+        return _END.unpack_from(raw, _JOURNAL.size)
 
     def store_state(self) -> None:
-        raw = _STATE.pack(
-            _STATE_MAGIC, self.boot, self.inode, self.header.salt, self.end, self.next, self.chain
-        )
-        self.shm[: _STATE.size + 4] = raw + crc32(raw).to_bytes(4, "little")
+        raw = self._journal + _END.pack(self.end, self.next, self.chain)
+        self.shm[: _STATE_BYTES + 4] = raw + crc32(raw).to_bytes(4, "little")
 
     def durable_upto(self) -> int:
         """An offset of the open journal known to be on disk; its header at least."""
-        offset = self._load_durable(self.header.salt)
-        return min(offset, self.end) if offset and self.load_state() is not None else HEADER.size
+        salt, offset = _load_durable(self.shm)
+        return min(offset, self.end) if salt == self.header.salt else HEADER.size
 
-    def _load_durable(self, salt: bytes) -> int:
-        raw = self.shm[_DURABLE : _DURABLE + _DURABLE_STATE.size]
-        stored, offset, crc = _DURABLE_STATE.unpack(raw)
-        return offset if stored == salt and crc == crc32(raw[:24]) else 0
-
-    def store_durable(self, salt: bytes, end: int) -> None:
-        """Note that the journal of this salt is on disk up to `end`."""
-        head = salt + end.to_bytes(8, "little")
-        self.shm[_DURABLE : _DURABLE + _DURABLE_STATE.size] = head + crc32(head).to_bytes(4, "little")
+    def store_durable(self) -> None:
+        """Note, under the lock, that the open journal is on disk up to its end."""
+        _store_durable(self.shm, self.header.salt, self.end)
 
     def poisoned(self) -> bool:
-        return self.shm[_POISON : _POISON + 16] == self.header.salt
+        """Whether a sync of the open journal failed: append.lock, which nobody ever replaces, begins with its salt."""
+        return os.pread(self.lock_fd, 16, 0) == self.header.salt
+
+    def poison(self) -> None:
+        """Nobody shall trust the open journal any more."""
+        _poison(self.lock_fd, self.header.salt)
 
     def sync_or_poison(self) -> None:
         """Sync the open journal; where that fails it is not trusted again (FORMAT.md, A failed sync)."""
@@ -224,64 +258,54 @@ class Appender:
             try:
                 sync_file(self.fd)
             except OSError:
-                self.shm[_POISON : _POISON + 16] = self.header.salt
+                self.poison()
                 raise
             if self.poisoned():
                 raise OSError(errno.EIO, "an earlier write to the journal failed")
 
     # -- outside the lock ----------------------------------------------------------------------------------------
 
-    def _make_durable(self, fd: int, salt: bytes, end: int) -> None:
+    def _make_durable(self, fd: int, lock_fd: int, shm: mmap.mmap, salt: bytes, end: int) -> None:
         """Sync what was written up to `end`, unless somebody did; nothing is acknowledged before this returns."""
         # One thread at a time: they share the descriptor, and the kernel reports a failed write on it only once.
         with self._sync_lock:
-            if self._load_durable(salt) >= end:  # of this boot: recovery writes it anew
+            stored, offset = _load_durable(shm)  # of this boot: recovery writes it anew
+            if stored == salt and offset >= end:
                 return
             try:
                 sync_file(fd)
             except OSError as error:
-                self.shm[_POISON : _POISON + 16] = salt
+                _poison(lock_fd, salt)
                 raise AppendError(
                     f"cannot make the append to {self.folder} durable: {error.strerror}"
                 ) from error
-            if self.shm[_POISON : _POISON + 16] == salt:
+            if os.pread(lock_fd, 16, 0) == salt:
                 raise AppendError(f"an earlier write to the journal in {self.folder} failed; append again")
-            self.store_durable(salt, end)
+            stored, offset = _load_durable(shm)
+            if not stored or (stored == salt and offset < end):  # else another journal is open by now
+                _store_durable(shm, salt, end)
 
     # -- opening -------------------------------------------------------------------------------------------------
 
     def _forget_parents_threads(self) -> None:
         """A thread that held a lock when the process was forked does not exist in the child."""
         if self._pid and self._pid != os.getpid():
-            self._thread_lock, self._sync_lock = allocate_lock(), allocate_lock()
+            self._thread_lock, self._sync_lock, self._count_lock = (allocate_lock() for _ in range(3))
+            self._syncing = 0
 
     def _lock(self, timeout_s: float) -> None:
         if self._pid != os.getpid():
             self._open()
-        self._flock(timeout_s)
+        try:
+            fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            from session_mgmt_mcp.core.log import journals
+
+            journals.wait_for_lock(self, timeout_s)
         if not os.fstat(self.lock_fd).st_nlink:  # others would lock its successor, or write another log
             raise AppendError(
                 f"{self.folder}/append.lock was removed while this process had it open; start the program again"
             )
-
-    def _flock(self, timeout_s: float) -> None:
-        try:
-            fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            pass
-        deadline, pause = time.monotonic() + timeout_s, 0.0002
-        while True:
-            time.sleep(pause)
-            try:
-                fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise LockTimeoutError(
-                        f"{self.folder}/append.lock was held by another process for {timeout_s:g} s"
-                    ) from None
-            pause = min(pause * 1.5, 0.005)
 
     def _open(self) -> None:
         """Open lock and hint; a forked child must not share its parent's lock. The journal is located later."""
@@ -292,9 +316,7 @@ class Appender:
 
                 folder.create_or_refuse(self.folder)
             lock_fd = os.open(self.folder + "/append.lock", flags, 0o600)
-            for inherited in (self.fd, self.lock_fd):
-                if inherited >= 0:
-                    os.close(inherited)
+            self.let_go(self.fd, self.lock_fd)  # inherited, if any
             self.lock_fd, self.fd = lock_fd, -1
             self.open_shm()
         except OSError as error:
@@ -330,6 +352,37 @@ class Appender:
             self.shm = mmap.mmap(fd, SHM_BYTES)
         finally:
             os.close(fd)
+
+
+def _hashed(entries: "Sequence[Entry]") -> "list[Hashed]":
+    """With a salt and the salted hash of the payload for each."""
+    salts = os.urandom(16 * len(entries))
+    out = []
+    for k, (event_id, envelope, payload) in enumerate(entries):
+        if len(event_id) != 16:
+            raise InputError(f"an event id has 16 bytes, not {len(event_id)}: {event_id.hex()}")
+        salt = salts[16 * k : 16 * k + 16]
+        out.append((event_id, salt, envelope, payload, sha256(salt + payload).digest()))
+    return out
+
+
+def _load_durable(shm: mmap.mmap) -> "tuple[bytes, int]":
+    """The salt of a journal and the offset it is on disk up to; an empty salt where that is not known."""
+    raw = shm[_DURABLE : _DURABLE + _DURABLE_STATE.size]
+    salt, offset, crc = _DURABLE_STATE.unpack(raw)
+    return (salt, offset) if crc == crc32(raw[:24]) else (b"", 0)
+
+
+def _store_durable(shm: mmap.mmap, salt: bytes, end: int) -> None:
+    head = salt + end.to_bytes(8, "little")
+    shm[_DURABLE : _DURABLE + _DURABLE_STATE.size] = head + crc32(head).to_bytes(4, "little")
+
+
+def _poison(lock_fd: int, salt: bytes) -> None:
+    try:  # noqa: SIM105 - a hook does not pay for contextlib
+        os.pwrite(lock_fd, salt, 0)
+    except OSError:
+        pass  # the file system takes no writes any more: nobody else appends either
 
 
 def leaves(first: int, entries: "Sequence[Salted]") -> "list[bytes]":

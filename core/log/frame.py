@@ -5,17 +5,25 @@ from zlib import crc32
 
 from session_mgmt_mcp.core.errors import FormatTooNewError, LogCorruptError
 
+TYPE_CHECKING = False  # a hook does not pay for typing
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 FORMAT_VERSION = 1
 FORMAT_PREFIX = b'{"format": "session-mgmt-mcp log", "version": 1, '  # of FORMAT.json
 MIB = 1 << 20
 JOURNAL_MIB = 8
 FRAME_BYTES_MAX = 64 * MIB
+ZEROS_BYTES = 128 << 10
 MAGIC = b"SMJRNL01"
 HEADER = struct.Struct("<8sII16s16sQ32s36xI")
 FRAME = struct.Struct("<4sIIIQQ32s")
 ZERO8 = bytes(8)
 _PLACE = struct.Struct("<QI")
-_LENGTHS = struct.Struct("<II")
+_CHECKED = struct.Struct(
+    "<IQQ32s"
+)  # what the crc covers of a frame's header: count, first, durable_upto, chain
+_LENGTHS = struct.Struct("<II")  # of the body, and the crc
 
 
 class JournalHeader:
@@ -74,19 +82,28 @@ def encode_frame(
     first: int,
     durable_upto: int,
     chain: bytes,
-    entries: "list[tuple[bytes, bytes, bytes, bytes]]",
+    entries: "Sequence[tuple[bytes, ...]]",
 ) -> bytes:
-    """The bytes of one frame at `offset`. Entries: event id, salt, envelope, payload; none for a closing frame."""
-    body = b"".join(
-        [e[0] for e in entries]
-        + [e[1] for e in entries]
-        + [_LENGTHS.pack(len(e[2]), len(e[3])) for e in entries]
-        + [e[2] for e in entries]
-        + [e[3] for e in entries]
-    )
-    raw = FRAME.pack(header.salt[:4], len(body), 0, len(entries), first, durable_upto, chain)
-    crc = crc32(body, crc32(raw[12:], crc32(_PLACE.pack(offset, len(body)), header.seed)))
-    return raw[:8] + crc.to_bytes(4, "little") + raw[12:] + body
+    """The bytes of one frame at `offset`. Entries: event id, salt, envelope, payload, …; none for a closing frame."""
+    count = len(entries)
+    ids, salts, envelopes, payloads = tuple(zip(*entries, strict=True))[:4] if entries else ((), (), (), ())
+    lengths = struct.pack(f"<{2 * count}I", *[n for e in entries for n in (len(e[2]), len(e[3]))])
+    body = b"".join((*ids, *salts, lengths, *envelopes, *payloads))
+    checked = _CHECKED.pack(count, first, durable_upto, chain)
+    crc = crc32(body, crc32(checked, crc32(_PLACE.pack(offset, len(body)), header.seed)))
+    return b"".join((header.salt[:4], _LENGTHS.pack(len(body), crc), checked, body))
+
+
+def zeros_ahead(offset: int, size: int, capacity: int) -> int:
+    """How many zeros to write behind a frame of `size` bytes at `offset`.
+
+    The blocks of a new journal are allocated, but count as unwritten: a file system has to change that in its own journal
+    before a sync ends. A small frame that enters a block of ZEROS_BYTES writes it to its end, so the next ones need not.
+    """
+    end = offset + size
+    if size > ZEROS_BYTES // 4 or offset // ZEROS_BYTES == end // ZEROS_BYTES:
+        return 0
+    return min((end // ZEROS_BYTES + 1) * ZEROS_BYTES, capacity) - end
 
 
 def frame_at(data: memoryview, at: int, base: int, header: JournalHeader) -> "Frame | None":

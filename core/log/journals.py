@@ -4,8 +4,9 @@
 
 import fcntl
 import os
+import time
 
-from session_mgmt_mcp.core.errors import LogCorruptError
+from session_mgmt_mcp.core.errors import LockTimeoutError, LogCorruptError
 from session_mgmt_mcp.core.log.durable import (
     preallocate,
     sha256,
@@ -19,11 +20,13 @@ from session_mgmt_mcp.core.log.frame import (
     HEADER,
     JOURNAL_MIB,
     MIB,
+    ZEROS_BYTES,
     Frame,
     JournalHeader,
     decode_header,
     encode_frame,
     entries_of,
+    frame_at,
     says_damaged,
     scan,
 )
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from session_mgmt_mcp.core.log.appender import Appender
 
 SUFFIX = ".journal"
+LOCK_PAUSES_S = (20e-6, 0.005)  # the shortest and the longest
 
 
 def journal_name(first: int) -> str:
@@ -40,9 +44,18 @@ def journal_name(first: int) -> str:
 
 
 def list_journals(folder: str) -> "list[tuple[int, str]]":
-    """(first position, path) of each journal, in order."""
+    """(first position, path) of each journal, in order. Raises LogCorruptError where their folder is gone."""
     base = folder + "/journal"
-    names = sorted(n for n in os.listdir(base) if n.endswith(SUFFIX) and len(n) == 28 and n[:20].isdecimal())
+    try:
+        found = os.listdir(base)
+    except FileNotFoundError:
+        if not os.path.isdir(folder):
+            raise
+        raise LogCorruptError(
+            f"{base} is missing, and with it what was not sealed yet: restore it from a backup, "
+            "or make that folder, empty, to go on with what is sealed"
+        ) from None
+    names = sorted(n for n in found if n.endswith(SUFFIX) and len(n) == 28 and n[:20].isdecimal())
     return [(int(n[: -len(SUFFIX)]), f"{base}/{n}") for n in names]
 
 
@@ -51,41 +64,112 @@ def first_chain(origin: str) -> bytes:
     return sha256(b"session-mgmt-mcp" + bytes.fromhex(origin)).digest()
 
 
+def poisoned_salt(folder: str) -> bytes:
+    """The salt of the last journal of which a sync failed: the first bytes of append.lock; empty where it is not there."""
+    try:
+        fd = os.open(folder + "/append.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return b""
+    try:
+        return os.pread(fd, 16, 0)
+    finally:
+        os.close(fd)
+
+
+def wait_for_lock(app: "Appender", timeout_s: float) -> None:
+    """Take the append lock. Raises LockTimeoutError.
+
+    Asked for again after an eighth of the time waited so far: most holders are done within 50 µs, a roll takes ms.
+    """
+    began = time.monotonic()
+    waited = 0.0
+    while True:
+        time.sleep(min(max(waited / 8, LOCK_PAUSES_S[0]), LOCK_PAUSES_S[1]))
+        try:
+            fcntl.flock(app.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            waited = time.monotonic() - began
+            if waited > timeout_s:
+                raise LockTimeoutError(
+                    f"{app.folder}/append.lock was held by another process for {timeout_s:g} s"
+                ) from None
+
+
 def locate(app: "Appender") -> None:
     """Find the log's true end when tail.shm could not be believed; mends what a crash or a failed sync left."""
     app.open_shm()
     _open_highest(app)
+    if len(os.pread(app.lock_fd, 16, 0)) < 16:
+        os.pwrite(app.lock_fd, bytes(16), 0)  # room for the salt of a poisoned journal, on a full disk too
     if app.poisoned():
         _leave_poisoned(app)
         return
     state = app.load_state()
-    if state is not None and state[0] == app.header.salt and HEADER.size <= state[1] <= app.header.capacity:
-        app.end, app.next, app.chain = state[1:4]
-        if os.pread(app.fd, 8, app.end) == bytes(8):
+    if state is not None and HEADER.size <= state[0] <= app.header.capacity:
+        app.end, app.next, app.chain = state
+        if os.pread(app.fd, 8, app.end) == bytes(8) and _reads_back(app):
             return
-    else:
-        app.end, app.next, app.chain = HEADER.size, app.header.first, app.header.chain
     recover(app)
 
 
+def _reads_back(app: "Appender") -> bool:
+    """Whether what others wrote and may not have synced is there; it is written again, see `_write_again`."""
+    base = app.durable_upto()
+    if base == app.end:
+        return True
+    data = memoryview(os.pread(app.fd, app.end - base, base))
+    begin = frame_at(data, 0, base, app.header)
+    frames = scan(data, base, app.header, begin.first) if begin is not None else []
+    last = frames[-1] if frames else None
+    if last is None or (last.end, last.first + last.count, last.chain) != (app.end, app.next, app.chain):
+        return False
+    _write_again(app, base, frames)
+    return True
+
+
+def _write_again(app: "Appender", base: int, frames: "list[Frame]") -> None:
+    """Hand what is not known to be on disk to the system once more; `base`: an offset that is.
+
+    After a failed sync its pages count as written, though they are not. Only files that were open then are told, and who
+    was told may have died before it could poison the journal: so the next sync has to write these pages itself.
+    """
+    known = max([base, *(f.durable_upto for f in frames)])
+    if known < app.end:
+        write_at(app.fd, os.pread(app.fd, app.end - known, known), known)
+
+
 def recover(app: "Appender") -> None:
-    """Scan from the trusted end to the true one; quarantine a torn tail; go on in a new journal if this one is closed."""
-    rest = os.pread(app.fd, app.header.capacity - app.end, app.end)
-    base = app.end
+    """Scan the open journal to its true end; quarantine a torn tail; go on in a new journal if this one is closed."""
+    base, state = HEADER.size, app.load_state()
+    known = app.durable_upto() if state is not None else base
+    app.end, app.next, app.chain = base, app.header.first, app.header.chain
+    rest = os.pread(app.fd, app.header.capacity - base, base)
     frames = scan(memoryview(rest), base, app.header, app.next)
     closed = bool(frames) and frames[-1].count == 0
-    for frame in frames:
+    for frame in frames[-1:]:
         app.end, app.next, app.chain = frame.end, frame.first + frame.count, frame.chain
-    if not closed and rest[app.end - base :].strip(b"\0"):
+    if state is not None and app.end < state[0]:
+        app.poison()  # what was written since the last boot does not read back: its sync failed
+        _leave_poisoned(app)
+        return
+    if not closed and not _is_zero(rest, app.end - base):
         _cut_torn_tail(app, rest[app.end - base :])
+    _write_again(app, known, frames)
     app.sync_or_poison()  # frames of dead writers become durable before anything is stacked on them
-    app.store_durable(app.header.salt, app.end)  # what stood there may be of another boot, and claim too much
-    sync_folder(app.folder + "/journal")
     app.scanned = True
+    sync_folder(app.folder + "/journal")
     if closed:
         _start_journal(app, JOURNAL_MIB * MIB)
-    else:
-        app.store_state()
+        return
+    app.store_durable()  # what stood there may be of another boot, and claim too much
+    app.store_state()
+
+
+def _is_zero(data: bytes, at: int) -> bool:
+    """Whether nothing but zeros stands in `data` from `at` on."""
+    zeros = bytes(MIB)
+    return all(data[k : k + MIB] == zeros[: len(data) - k] for k in range(at, len(data), MIB))
 
 
 def roll(app: "Appender", frame_bytes: int = 0) -> None:
@@ -99,16 +183,17 @@ def roll(app: "Appender", frame_bytes: int = 0) -> None:
 
 def _open_highest(app: "Appender") -> None:
     """Open the journal with the highest position; make the first one of a new log."""
+    journals = list_journals(app.folder)
     base = app.folder + "/journal"
     for name in os.listdir(base):
         if name.endswith(".tmp"):
             os.unlink(f"{base}/{name}")
-    for tried, (first, path) in enumerate(reversed(list_journals(app.folder))):
+    for tried, (first, path) in enumerate(reversed(journals)):
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             header = decode_header(os.pread(fd, HEADER.size, 0), path)
         except LogCorruptError:
-            empty = not _has_bytes(fd, HEADER.size)
+            empty = _is_zero(os.pread(fd, os.fstat(fd).st_size, 0), HEADER.size)
             os.close(fd)
             if tried or not empty:
                 raise
@@ -120,7 +205,7 @@ def _open_highest(app: "Appender") -> None:
         if header.first != first:
             os.close(fd)
             raise LogCorruptError(f"{path}: its header says position {header.first}; rename it back")
-        _take(app, fd, header)
+        app.take(fd, header)
         return
     from session_mgmt_mcp.core.log.folder import read_format, sync_names  # only for a log without a journal
 
@@ -130,15 +215,6 @@ def _open_highest(app: "Appender") -> None:
     app.next, app.chain = first, chain
     app.header = JournalHeader(0, bytes.fromhex(log.log_id), bytes(16), first, chain)
     _start_journal(app, JOURNAL_MIB * MIB)
-
-
-def _has_bytes(fd: int, offset: int) -> bool:
-    """Whether anything but zeros stands from `offset` on."""
-    while block := os.pread(fd, MIB, offset):
-        if block.strip(b"\0"):
-            return True
-        offset += len(block)
-    return False
 
 
 def _after_manifest(folder: str, origin: str) -> "tuple[int, bytes]":
@@ -151,18 +227,13 @@ def _after_manifest(folder: str, origin: str) -> "tuple[int, bytes]":
     return manifest.last + 1, manifest.chain or first_chain(origin)
 
 
-def _take(app: "Appender", fd: int, header: JournalHeader) -> None:
-    if app.fd >= 0:
-        os.close(app.fd)
-    app.fd, app.header, app.inode = fd, header, os.fstat(fd).st_ino
-
-
 def _start_journal(app: "Appender", capacity: int) -> None:
     """Make the journal that begins at `app.next`, durably, and take it."""
     header = JournalHeader(capacity, app.header.log_id, _new_salt(), app.next, app.chain)
     path = f"{app.folder}/journal/{journal_name(app.next)}"
     _publish(app, path, header, [])
     app.end = HEADER.size
+    app.store_durable()
     app.store_state()
 
 
@@ -181,7 +252,7 @@ def _publish(app: "Appender", path: str, header: JournalHeader, frames: "list[by
     except BaseException:
         os.close(fd)
         raise
-    _take(app, fd, header)
+    app.take(fd, header)
 
 
 def _write_journal(path: str, header: JournalHeader, frames: "list[bytes]") -> int:
@@ -189,7 +260,9 @@ def _write_journal(path: str, header: JournalHeader, frames: "list[bytes]") -> i
     fd = os.open(path + ".tmp", os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         preallocate(fd, header.capacity)
-        write_at(fd, header.encode() + b"".join(frames), 0)
+        raw = header.encode() + b"".join(frames)
+        zeros = bytes(max(min(ZEROS_BYTES, header.capacity) - len(raw), 0))  # see `zeros_ahead`
+        write_at(fd, raw + zeros, 0)
         sync_file(fd)
     except BaseException:
         os.close(fd)
@@ -239,6 +312,7 @@ def _leave_poisoned(app: "Appender") -> None:
     finally:
         os.close(others)
     app.end = end
+    app.store_durable()
     app.store_state()
 
 

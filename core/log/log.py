@@ -1,5 +1,6 @@
 """The event log in a data folder: the port's file-based implementation."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
@@ -7,7 +8,7 @@ from typing import Self
 from zlib import crc32
 
 from session_mgmt_mcp.core.envelope import Event, NewEvent, Receipt, encode_envelope
-from session_mgmt_mcp.core.errors import DataFolderError
+from session_mgmt_mcp.core.errors import DataFolderError, LogCorruptError
 from session_mgmt_mcp.core.log import folder as folders
 from session_mgmt_mcp.core.log.appender import Appender
 from session_mgmt_mcp.core.log.idindex import IdIndex
@@ -35,6 +36,11 @@ class FileLog:
         try:
             self.reader = LogReader(self.folder, self._origin)
         except OSError as error:
+            if not os.path.isdir(f"{self.folder}/manifest"):
+                raise LogCorruptError(
+                    f"{self.folder}/manifest is missing: without it nobody knows which segments are the log's; "
+                    "restore it from a backup"
+                ) from None
             raise DataFolderError(
                 f"cannot read {self.folder}: {error.strerror}; mend its permissions"
             ) from error

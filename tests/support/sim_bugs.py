@@ -52,7 +52,7 @@ def _unlink_before_publishing(stack: ExitStack) -> None:
 
 def _use_on(app: Any) -> None:
     """What a failed sync left is taken as it reads back."""
-    app.shm[512:528] = bytes(16)  # the flag
+    MODULES["journals"].write_at(app.lock_fd, bytes(16), 0)  # the flag
     app.end, app.next, app.chain = 128, app.header.first, app.header.chain
     MODULES["journals"].recover(app)
 
@@ -66,6 +66,7 @@ BUGS: dict[str, Bug] = {
     "a torn tail is not zeroed": _without("journals", "write_at", "_cut_torn_tail"),
     "tail.shm is trusted after a boot": _set(MODULES["appender"], "boot_id", lambda: b"b" * 16),
     "a journal whose sync failed is used on": _set(MODULES["journals"], "_leave_poisoned", _use_on),
+    "what a dead process failed to sync is not written again": _without("journals", "_write_again"),
     "what replaces such a journal is not synced": _without("journals", "sync_file", "_write_journal"),
     "a segment is not synced before its rename": _without("seal", "sync_path", "put_segment"),
     "an id file is not synced before its rename": _without(

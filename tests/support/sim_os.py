@@ -320,6 +320,8 @@ class SimOs:
         if opened.path.startswith(DATA + "/journal/") and world.rnd.random() < world.fail_syncs:
             node.fail(world.rnd)
             node.failures += 1
+            if world.dies("sync"):  # before it could tell anybody
+                world.kill()
         if opened.failures != node.failures:
             opened.failures = node.failures
             raise OSError(errno.EIO, "Input/output error")

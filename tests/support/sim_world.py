@@ -46,6 +46,8 @@ def simulated(world: World, bug: Bug | None = None) -> Iterator[None]:
             ("frame", "MIB", CAPACITY),
             ("journals", "MIB", CAPACITY),
             ("journals", "JOURNAL_MIB", 4),
+            ("journals", "ZEROS_BYTES", 2048),
+            ("frame", "ZEROS_BYTES", 2048),
             ("appender", "boot_id", lambda: world.boot),
             ("folder", "file_system_of", lambda path: "tmpfs"),  # asked at every opening
         ):
