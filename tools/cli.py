@@ -22,6 +22,7 @@ COMMANDS = {
     "remember": "store a reflection",
     "status": "what is captured, how far the views are, what is wrong",
     "audit": "verify the log, list who did what when, sign the chain head and check signed ones",
+    "forget": "take events out of log, views and backups for good",
     "replay": "rebuild the views from the log",
     "maintain": "seal the log, import live transcripts, publish the views",
     "pause": "stop capturing",

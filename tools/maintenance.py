@@ -21,6 +21,7 @@ from session_mgmt_mcp.core.log.spool import drain
 from session_mgmt_mcp.core.redact import redact
 from session_mgmt_mcp.core.redact_batch import redact_many
 from session_mgmt_mcp.projections import publish
+from session_mgmt_mcp.tools import forget_finish
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class MaintenanceReport(msgspec.Struct, frozen=True):
     imported: ImportReport
     sealed: int  # last sealed position
     indexed: int  # actions added to the lexical index
+    forgotten: int = 0  # payloads taken out: of an interrupted forgetting, or reported again since
 
 
 @contextlib.contextmanager
@@ -75,8 +77,13 @@ def maintain(
             log.roll()
         head = log.head().position
         manifest = seal(log.folder, log.log_id, lambda last: say("sealing the journal", last, head))
+        completed = forget_finish.complete(log, say)
         views = publish.update(log, Path(log.folder), lambda *at: say(f"building the {at[0]} view", *at[1:]))
-        return MaintenanceReport(unspooled, unreadable, imported, manifest.last, views["indexed"])
+        again = forget_finish.forget_again(log, say)
+        forgotten = len(completed) + len(again)
+        return MaintenanceReport(
+            unspooled, unreadable, imported, manifest.last, views["indexed"], forgotten=forgotten
+        )
 
 
 def _import_live(log: FileLog) -> ImportReport:

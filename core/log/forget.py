@@ -18,7 +18,7 @@ from session_mgmt_mcp.core.log.durable import sync_folder
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.manifest import Manifest, SegmentEntry, load_manifest, publish
 from session_mgmt_mcp.core.log.seal import drop_orphans, put_segment, seal
-from session_mgmt_mcp.core.log.segment import Row, open_segment, read_rows, sha256_of
+from session_mgmt_mcp.core.log.segment import Row, SegmentTables, open_segment, sha256_of, without_payloads
 from session_mgmt_mcp.core.upcast import upcast
 
 SCHEMA_VERSION = 2
@@ -266,12 +266,8 @@ def _rewrite(log: FileLog, manifest: Manifest, entry: SegmentEntry, wanted: Sequ
     if sha256_of(path) != entry.sha256:  # rot must not be given a new name and a new checksum
         raise LogCorruptError(f"{path} is not what the manifest says; restore it from a backup")
     forgotten = set(wanted[bisect_left(wanted, entry.first) : bisect_right(wanted, entry.last)])
-    rows = [
-        without_payload(row) if row.position in forgotten else row
-        for group in read_rows(path)
-        for row in group
-    ]
-    new = put_segment(log.folder, rows, bytes.fromhex(entry.chain_before), bytes.fromhex(entry.chain))
+    tables = SegmentTables([path], lambda table: without_payloads(table, forgotten))
+    new = put_segment(log.folder, tables, bytes.fromhex(entry.chain_before), bytes.fromhex(entry.chain))
     segments = tuple(new if e is entry else e for e in manifest.segments)
     published = publish(log.folder, manifest, log.log_id, segments)
     if published is None:

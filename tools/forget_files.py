@@ -1,0 +1,185 @@
+"""What lies in a data folder beside the log and its views: found and cleaned of what is forgotten.
+
+Quarantined and unreadable spooled bytes were never acknowledged; the state of live transcripts is made anew. Such a file is
+removed whole. In a file of another kind only the text itself is overwritten.
+"""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
+
+from session_mgmt_mcp.core.envelope import Event
+from session_mgmt_mcp.core.interpret import interpret
+from session_mgmt_mcp.core.log.durable import sync_folder, write_new
+from session_mgmt_mcp.tools.forget_match import MASK, Matcher
+
+UNFINISHED_AGE_S = 60  # a hook that is alive renames what it spools long before
+PIECE_CHARS = 32
+PIECES_MAX = 20_000
+EVENTS_MAX = 20_000  # whose texts are looked for; beyond, their sessions' names have to do
+# Of the log, or made by commands, and without any text of an event.
+_KNOWN = frozenset(
+    [
+        "FORMAT.json",
+        "append.lock",
+        "maintenance.lock",
+        "host.lock",
+        "tail.shm",
+        "paused",
+        "backups.json",
+        "retention.json",
+        "forgetting.json",
+    ]
+)
+_PROJECTIONS = ("segments", "journal", "manifest", "views/query", "views/lexical")
+_REMOVED = ("quarantine/", "spool/", "views/")
+
+
+class Traces(NamedTuple):
+    """What tells that a file holds something of the events to forget."""
+
+    matcher: Matcher
+    names: tuple[bytes, ...]  # event ids and streams as the log's own bytes have them
+    pieces: re.Pattern[bytes] | None  # of their texts, as they are and in JSON escapes
+    texts: tuple[bytes, ...]  # whole texts, longest first
+
+    def in_bytes(self, raw: bytes) -> bool:
+        """Whether the bytes hold any of it; half a text is enough, since a torn write may have no more."""
+        if any(name in raw for name in self.names) or (self.matcher and self.matcher.matches(raw)):
+            return True
+        return self.pieces is not None and self.pieces.search(raw) is not None
+
+    def without(self, raw: bytes) -> bytes:
+        """The bytes with the texts, and what the pattern matches, masked."""
+        for text in self.texts:
+            raw = raw.replace(text, MASK.encode())
+        return self.matcher.mask(raw.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+
+
+class Cleaned(NamedTuple):
+    """Names of files relative to the data folder."""
+
+    removed: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()  # still hold it: another form of the text, or a file that cannot be written
+
+
+def traces_of(matcher: Matcher, events: Iterable[Event], sessions: Collection[str]) -> Traces:
+    """`sessions`: ids of sessions that are forgotten whole."""
+    names = [f"claude-code/{name}".encode() for name in sessions]
+    texts: dict[bytes, None] = {}
+    for count, event in enumerate(events):
+        if count >= EVENTS_MAX:
+            break
+        names.append(event.event_id)
+        for text in _texts(event):
+            texts.update(dict.fromkeys(_forms(text)))
+    pieces = dict.fromkeys(piece for text in texts for piece in _pieces(text))
+    wanted = list(pieces)[:PIECES_MAX]
+    found = re.compile(b"|".join(map(re.escape, wanted))) if wanted else None
+    return Traces(matcher, tuple(names), found, tuple(sorted(texts, key=len, reverse=True)))
+
+
+def _texts(event: Event) -> Iterator[str]:
+    for action in interpret(event):
+        for text in (action.text, getattr(action, "edit_text", ""), getattr(action, "command", "")):
+            if len(text.strip()) >= PIECE_CHARS // 4:
+                yield text.strip()
+
+
+def _forms(text: str) -> Iterator[bytes]:
+    """As UTF-8, and as the inside of a JSON string, written both ways."""
+    yield text.encode("utf-8", "surrogatepass")
+    yield json.dumps(text)[1:-1].encode()
+    yield json.dumps(text, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass")
+
+
+def _pieces(text: bytes) -> Iterator[bytes]:
+    """Stretches of a text, any of which gives it away."""
+    if len(text) <= PIECE_CHARS:
+        yield text
+        return
+    for at in range(0, len(text) - PIECE_CHARS + 1, PIECE_CHARS):
+        piece = text[at : at + PIECE_CHARS]
+        if len(set(piece)) > PIECE_CHARS // 4:  # not a line of dashes
+            yield piece
+
+
+def holding(folder: str, traces: Traces) -> list[str]:
+    """Names of the files beside log and views that hold any of it."""
+    return [name for name in _others(folder) if _holds(folder, name, traces)]
+
+
+def clean(folder: str, traces: Traces) -> Cleaned:
+    """Remove or mask what holds any of it. Doing it again changes nothing."""
+    removed: list[str] = []
+    masked: list[str] = []
+    left: list[str] = []
+    for name in holding(folder, traces):
+        path = f"{folder}/{name}"
+        try:
+            if name.startswith(_REMOVED):
+                if _is_being_written(path):
+                    left.append(name)
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+                removed.append(name)
+            else:
+                _mask(path, traces)
+                (left if _holds(folder, name, traces) else masked).append(name)
+        except OSError:
+            left.append(name)
+    for parent in {os.path.dirname(f"{folder}/{name}") for name in (*removed, *masked)}:
+        sync_folder(parent)
+    return Cleaned(tuple(removed), tuple(masked), tuple(left))
+
+
+def _others(folder: str) -> list[str]:
+    out = []
+    for parent, folders, names in os.walk(folder):
+        inside = os.path.relpath(parent, folder)
+        folders[:] = [f for f in folders if os.path.normpath(f"{inside}/{f}") not in _PROJECTIONS]
+        for name in names:
+            path = os.path.normpath(f"{inside}/{name}")
+            if path not in _KNOWN and os.path.isfile(f"{folder}/{path}"):
+                out.append(path)
+    return sorted(out)
+
+
+def _holds(folder: str, name: str, traces: Traces) -> bool:
+    try:
+        with open(f"{folder}/{name}", "rb") as file:
+            raw = file.read()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return False  # another user's file: nobody's of this program
+    stem = os.path.basename(name).partition(".")[0].encode()
+    return traces.in_bytes(raw) or any(stem == event_id.hex().encode() for event_id in traces.names)
+
+
+def _is_being_written(path: str) -> bool:
+    """Whether it is an event, or a hook may be making it one: then it is found in the log the next time."""
+    if path.endswith(".event"):
+        return True
+    try:
+        return path.endswith(".tmp") and time.time() - os.path.getmtime(path) < UNFINISHED_AGE_S
+    except FileNotFoundError:
+        return False
+
+
+def _mask(path: str, traces: Traces) -> None:
+    with open(path, "rb") as file:
+        raw = file.read()
+        mode = os.fstat(file.fileno()).st_mode & 0o777
+    new = traces.without(raw)
+    if new != raw:
+        temporary = f"{path}.{secrets.token_hex(4)}.tmp"
+        write_new(temporary, new, mode)
+        os.rename(temporary, path)
