@@ -1,5 +1,6 @@
 """Sealed segments: Parquet files of events, and the id files beside them (FORMAT.md section 4)."""
 
+import errno
 import mmap
 import os
 import struct
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from session_mgmt_mcp.core.envelope import Envelope, Event, decode_envelope
-from session_mgmt_mcp.core.errors import LogCorruptError
+from session_mgmt_mcp.core.errors import DataFolderError, LogCorruptError, SessionMgmtError
 from session_mgmt_mcp.core.log.durable import sha256
 
 # A read of one event decodes its row group; a row group is also what is held in memory at a time.
@@ -163,7 +164,7 @@ class SegmentTables:
 
 
 def open_segment(path: str) -> pq.ParquetFile:
-    """Raises FileNotFoundError, LogCorruptError. Pages are checked against their checksums when they are read."""
+    """Raises FileNotFoundError, LogCorruptError, DataFolderError. Pages are checked against their checksums when they are read."""
     try:
         file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
         if file.schema_arrow.equals(SCHEMA):
@@ -173,14 +174,22 @@ def open_segment(path: str) -> pq.ParquetFile:
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise LogCorruptError(f"{path} cannot be read: {error}; restore it from a backup") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: Exception) -> SessionMgmtError:
+    """What the system refuses, descriptors or rights, is no damage; what the library cannot read is."""
+    code = getattr(error, "errno", None)
+    if code is not None and code != errno.EIO:
+        return DataFolderError(f"{path} cannot be read: {os.strerror(code)}; mend that and try again")
+    return LogCorruptError(f"{path} is damaged: {error}; restore it from a backup")
 
 
 def read_group(file: pq.ParquetFile, group: int, columns: list[str], path: str) -> pa.Table:
     try:
         return file.read_row_group(group, columns=columns, use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise LogCorruptError(f"{path} is damaged: {error}; restore it from a backup") from error
+        raise _unreadable(path, error) from error
 
 
 def group_events(file: pq.ParquetFile, group: int, path: str, first: int) -> list[Event]:
