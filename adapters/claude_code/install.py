@@ -62,6 +62,30 @@ def hook_command(target: Target) -> str:
     return f"{shlex.join(words)} || :"
 
 
+class Registration(NamedTuple):
+    """What of ours stands in Claude Code's files, whichever installation it points at."""
+
+    hooks: dict[str, str]  # event -> command
+    server: dict[str, Any] | None
+
+
+def registered(client: Client) -> Registration:
+    """What is registered now. Raises SettingsFileError."""
+    settings = _parsed(client.settings, settings_files.read(client.settings))
+    servers = _parsed(client.servers, settings_files.read(client.servers))
+    hooks = {hook.event: str(hook.entry["command"]) for hook in _own_hooks(settings)}
+    return Registration(hooks, servers.value["mcpServers"][SERVER_NAME] if _own_server(servers) else None)
+
+
+def words_of(command: str) -> Target | None:
+    """What a hook's command points at; None where it is none that `hook_command` made."""
+    if not _is_own_command(command):
+        return None
+    words = shlex.split(command)
+    data_dir = Path(words[5]) if words[4:5] == ["--data-dir"] else None
+    return Target(words[0], Path(words[3]), data_dir)
+
+
 def plan_install(client: Client, target: Target) -> Plan:
     """What has to change so that hooks and MCP server point at `target`; nothing where they do already.
 
