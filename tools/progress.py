@@ -71,6 +71,19 @@ def stages() -> "Iterator[Callable[[str, int, int], None]]":
         yield lambda stage, at, end: bar.update(task, description=stage, completed=at, total=end or None)
 
 
+@contextmanager
+def byte_stages() -> "Iterator[Callable[[str, int, int], None]]":
+    """`stages` for jobs that are measured in bytes."""
+    if not sys.stderr.isatty():
+        show = _stage_lines()
+        yield lambda stage, at, end: show(f"{stage} (MiB)" if end >> 20 else stage, at >> 20, end >> 20)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda stage, at, end: bar.update(task, description=stage, completed=at, total=end or None)
+
+
 def _stage_lines() -> Callable[[str, int, int], None]:
     stage_before, last = "", 0.0
 

@@ -1,0 +1,1 @@
+"""Backups on any file system fsspec knows: object stores, SFTP, memory."""

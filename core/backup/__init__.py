@@ -1,0 +1,1 @@
+"""Backups of the log: content-addressed, incremental, restorable to any position. `FORMAT.md` is the contract."""

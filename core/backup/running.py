@@ -1,0 +1,106 @@
+"""Who is at work in a backup: marks that keep those who collect objects away from those who add them (FORMAT.md).
+
+Each puts its own mark first and looks for others' marks then, so of two that begin at once at least one sees the other.
+"""
+
+import contextlib
+import os
+import random
+import re
+import time
+from collections.abc import Iterator
+
+from session_mgmt_mcp.core.backup.store import ObjectStore
+from session_mgmt_mcp.core.envelope import now_us
+from session_mgmt_mcp.core.errors import DestinationError
+from session_mgmt_mcp.core.log.durable import boot_id, sha256
+
+GRACE_US = 86_400 * 1_000_000  # a mark of another machine counts no longer than this
+WAIT_S = 600.0
+_POLL_S = 0.2
+_BACKUP, _COLLECT = "backup", "collect"
+_MARK = re.compile(r"running/(\d{20})-(backup|collect)-([0-9a-f]{16})-(\d+)-[0-9a-f]{8}")
+
+
+@contextlib.contextmanager
+def adding(store: ObjectStore) -> Iterator[None]:
+    """While this lasts nobody removes objects. Raises DestinationError where somebody goes on doing so."""
+    mark = _put(store, _BACKUP)
+    try:
+        deadline = time.monotonic() + WAIT_S
+        while _others(store, mark, _COLLECT):
+            if time.monotonic() > deadline:
+                raise DestinationError(
+                    f"another process has been cleaning {store.url} for {WAIT_S:g} s; try later"
+                )
+            time.sleep(_POLL_S)
+        yield
+    finally:
+        _drop(store, mark)
+
+
+@contextlib.contextmanager
+def alone(store: ObjectStore, wait_s: float = 10.0) -> Iterator[bool]:
+    """Whether nobody else is at work here, and none will begin while this lasts: objects may be removed then."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        mark = _put(store, _COLLECT)
+        try:
+            others = _others(store, mark, "")
+            if not others:
+                yield True
+                return
+        finally:
+            _drop(store, mark)
+        if any(f"-{_BACKUP}-" in other for other in others) or time.monotonic() > deadline:
+            yield False
+            return
+        time.sleep(_POLL_S * random.random())
+
+
+def _put(store: ObjectStore, kind: str) -> str:
+    mark = f"running/{now_us():020}-{kind}-{_machine()}-{os.getpid()}-{os.urandom(4).hex()}"
+    store.put(mark, [b"\n"])
+    return mark
+
+
+def _drop(store: ObjectStore, mark: str) -> None:
+    with contextlib.suppress(DestinationError):  # it stops counting when this process ends
+        store.delete(mark)
+
+
+def _others(store: ObjectStore, mine: str, kind: str) -> list[str]:
+    """Marks of this kind ("": of any) whose makers may be at work. Those of the dead are removed."""
+    out = []
+    for stored in store.list("running"):
+        found = _MARK.fullmatch(stored.name)
+        if found is None or stored.name == mine:
+            continue
+        if _is_over(found):
+            store.delete(stored.name)
+        elif kind in ("", found[2]):
+            out.append(stored.name)
+    return out
+
+
+def _is_over(mark: re.Match[str]) -> bool:
+    if now_us() - int(mark[1]) > GRACE_US:
+        return True
+    if mark[3] != _machine():
+        return False
+    try:
+        os.kill(int(mark[4]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _machine() -> str:
+    """What tells this boot of this machine (and its space of process ids) from others."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    return sha256(f"{os.uname().nodename} {space} ".encode() + boot_id()).hexdigest()[:16]
