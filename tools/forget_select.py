@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -206,7 +206,7 @@ def _where(app: App, positions: Iterable[int]) -> tuple[dict[str, int], frozense
     """How many events of which sessions, and the transcripts they name."""
     sessions: Counter[str] = Counter()
     transcripts: set[str] = set()
-    for event in _events(app, positions):
+    for event in events_at(app, positions):
         sessions[event.envelope.session] += 1
         if event.payload and b"transcript_path" in event.payload:
             transcripts.update(_named_transcripts(event.payload))
@@ -219,7 +219,8 @@ def _named_transcripts(payload: bytes) -> Iterable[str]:
         yield from (path for path in (said.transcript_path, said.agent_transcript_path) if path)
 
 
-def _events(app: App, positions: Iterable[int]) -> Iterable[Event]:
+def events_at(app: App, positions: Iterable[int]) -> Iterator[Event]:
+    """The events there, a thousand in memory at a time."""
     ordered = sorted(positions)
     for start in range(0, len(ordered), 1000):
         yield from app.log.get(ordered[start : start + 1000]).values()

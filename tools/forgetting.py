@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from session_mgmt_mcp.core.envelope import Event
 from session_mgmt_mcp.core.errors import InputError, SessionMgmtError
 from session_mgmt_mcp.core.events import ranges_of
 from session_mgmt_mcp.core.log.spool import drain
@@ -13,8 +12,9 @@ from session_mgmt_mcp.tools import forget_files, forget_finish, forget_transcrip
 from session_mgmt_mcp.tools.app import MAINTENANCE_WAIT_S, App
 from session_mgmt_mcp.tools.forget_files import Cleaned, Traces
 from session_mgmt_mcp.tools.forget_match import Matcher
-from session_mgmt_mcp.tools.forget_select import Say, Selection, Selectors, joined, select
-from session_mgmt_mcp.tools.holders import WAIT_S, Holder, wait_for_holders
+from session_mgmt_mcp.tools.forget_report import ForgetReport, report_json
+from session_mgmt_mcp.tools.forget_select import Say, Selection, Selectors, events_at, joined, select
+from session_mgmt_mcp.tools.holders import WAIT_S, wait_for_holders
 from session_mgmt_mcp.tools.maintenance import maintenance_lock
 
 
@@ -29,22 +29,6 @@ class Plan(NamedTuple):
         return not self.selection.positions and not self.files
 
 
-class ForgetReport(msgspec.Struct, frozen=True):
-    """What became of it."""
-
-    forgotten: int  # payloads taken out of the log now
-    ranges: tuple[tuple[int, int], ...]  # their positions
-    twins: int  # of those, other reports of the same facts
-    blobs: int  # of those, large contents nothing else refers to
-    completed: int  # payloads whose forgetting had been interrupted before
-    files_removed: tuple[str, ...] = ()
-    files_masked: tuple[str, ...] = ()
-    backups: tuple[str, ...] = ()  # a line for people each
-    transcripts: tuple[str, ...] = ()  # files of the assistant that still hold it
-    holders: tuple[Holder, ...] = ()  # processes that still have deleted files open
-    findings: tuple[str, ...] = ()  # what is left to do
-
-
 def plan(app: App, selectors: Selectors, say: Say) -> Plan:
     """Look, and change nothing. Raises InputError, LogCorruptError."""
     selection = select(app, selectors, say)
@@ -53,7 +37,7 @@ def plan(app: App, selectors: Selectors, say: Say) -> Plan:
 
 
 def carry_out(
-    app: App, selectors: Selectors, planned: Plan, reason: str, say: Say, *, wait_s: float = WAIT_S
+    app: App, selectors: Selectors, planned: Plan, reason: str, say: Say, *, wait_s: float | None = None
 ) -> ForgetReport:
     """Forget what was planned, and what was appended since and is chosen by the same selectors.
 
@@ -70,7 +54,7 @@ def carry_out(
         drain(app.log)
         since = select(app, selectors, say, after=planned.selection.head)
         selection = joined(app, planned.selection, since)
-        positions = [p for p, e in app.log.get(selection.positions).items() if e.payload is not None]
+        positions = [e.position for e in events_at(app, selection.positions) if e.payload is not None]
         files = _take_out(app, selectors, selection, positions, reason, say)
     report = ForgetReport(
         forgotten=len(positions),
@@ -81,13 +65,26 @@ def carry_out(
         files_removed=files.removed,
         files_masked=files.masked,
         transcripts=tuple(forget_transcripts.still_holding(selection, selectors.matcher)),
+        findings=tuple(_findings(selection, files)),
     )
+    say("waiting for other processes to close deleted files", 0, 0)
+    return followed_up(app, report, wait_s)
+
+
+def followed_up(app: App, report: ForgetReport, wait_s: float | None = None) -> ForgetReport:
+    """The report with what became of backups, and of the other processes that have deleted files open."""
     backups, failed = _after_forget(app, report)
     app.views.close()  # this process holds older views too
-    say("waiting for other processes to close deleted files", 0, 0)
-    holders = tuple(wait_for_holders(app.log.folder, wait_s)) if positions or completed else ()
-    findings = (*_findings(selection, files, holders), *failed)
-    return msgspec.structs.replace(report, backups=backups, holders=holders, findings=findings)
+    concerned = report.forgotten or report.completed
+    holders = wait_for_holders(app.log.folder, WAIT_S if wait_s is None else wait_s) if concerned else []
+    held = (
+        f"process {h.pid} ({h.command}) still has {h.files} deleted files open; it lets go at its next use of the "
+        "history, at the latest when it ends"
+        for h in holders
+    )
+    return msgspec.structs.replace(
+        report, backups=backups, holders=tuple(holders), findings=(*report.findings, *held, *failed)
+    )
 
 
 def _take_out(
@@ -107,38 +104,29 @@ def _traces(app: App, selectors: Selectors, selection: Selection) -> Traces:
     narrowed = selectors.session is not None or selectors.project is not None or bool(selectors.positions)
     matcher = Matcher() if narrowed else Matcher((), selectors.matcher.pattern)
     whole = narrowed and not selectors.positions and not selectors.matcher
-    return forget_files.traces_of(matcher, _events_of(app, selection), selection.sessions if whole else ())
-
-
-def _events_of(app: App, selection: Selection) -> list[Event]:
-    first = selection.positions[: forget_files.EVENTS_MAX]
-    return list(app.log.get(first).values())
+    return forget_files.traces_of(
+        matcher,
+        events_at(app, selection.positions[: forget_files.EVENTS_MAX]),
+        selection.sessions if whole else (),
+    )
 
 
 def _after_forget(app: App, report: ForgetReport) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What the backups' part says, and what failed."""
-    try:
-        from session_mgmt_mcp.tools import backups
-    except ImportError:
-        return (), ()
+    from session_mgmt_mcp.tools import backups
+
     try:
         return tuple(backups.after_forget(app, report)), ()
     except (SessionMgmtError, OSError) as error:
         return (), (f"backups may still hold it: {error}; back up there again to take it out",)
 
 
-def _findings(selection: Selection, files: Cleaned, holders: tuple[Holder, ...]) -> list[str]:
+def _findings(selection: Selection, files: Cleaned) -> list[str]:
     out = []
     if selection.tombstones:
         listed = ", ".join(map(str, selection.tombstones[:5]))
         out.append(f"positions {listed} match too, but say what was forgotten or forked, and have to stay")
-    out += [f"{name} still holds it; look at it and remove it, or forget again" for name in files.left]
-    out += [
-        f"process {h.pid} ({h.command}) still has {h.files} deleted files open; it lets go at its next use of the "
-        "history, at the latest when it ends"
-        for h in holders
-    ]
-    return out
+    return out + [f"{name} still holds it; look at it and remove it, or forget again" for name in files.left]
 
 
 def as_json(planned: Plan, report: ForgetReport | None = None) -> dict[str, Any]:
@@ -158,6 +146,5 @@ def as_json(planned: Plan, report: ForgetReport | None = None) -> dict[str, Any]
         }
     }
     if report is not None:
-        value |= msgspec.to_builtins(report)
-        value["holders"] = [h._asdict() for h in report.holders]
+        value |= report_json(report)
     return value

@@ -21,7 +21,7 @@ from session_mgmt_mcp.core.log.spool import drain
 from session_mgmt_mcp.core.redact import redact
 from session_mgmt_mcp.core.redact_batch import redact_many
 from session_mgmt_mcp.projections import publish
-from session_mgmt_mcp.tools import forget_finish
+from session_mgmt_mcp.tools import forget_finish, retention
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,9 @@ class MaintenanceReport(msgspec.Struct, frozen=True):
     imported: ImportReport
     sealed: int  # last sealed position
     indexed: int  # actions added to the lexical index
-    forgotten: int = 0  # payloads taken out: of an interrupted forgetting, or reported again since
+    forgotten: int = (
+        0  # payloads taken out: of an interrupted forgetting, reported again since, or by retention
+    )
 
 
 @contextlib.contextmanager
@@ -80,10 +82,19 @@ def maintain(
         completed = forget_finish.complete(log, say)
         views = publish.update(log, Path(log.folder), lambda *at: say(f"building the {at[0]} view", *at[1:]))
         again = forget_finish.forget_again(log, say)
-        forgotten = len(completed) + len(again)
+        forgotten = len(completed) + len(again) + _retain(log, say)
         return MaintenanceReport(
             unspooled, unreadable, imported, manifest.last, views["indexed"], forgotten=forgotten
         )
+
+
+def _retain(log: FileLog, say: Report) -> int:
+    """Apply the user's policy where it is automatic; one that cannot be read removes nothing and is for `status` to say."""
+    try:
+        return retention.apply_automatically(log, say)
+    except DataFolderError as error:
+        logger.warning("retention was left out: %s", error)
+        return 0
 
 
 def _import_live(log: FileLog) -> ImportReport:

@@ -9,8 +9,9 @@ from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import emit_json, note
 from session_mgmt_mcp.tools.commands.search import folder
 from session_mgmt_mcp.tools.forget_match import matcher
+from session_mgmt_mcp.tools.forget_report import ForgetReport
 from session_mgmt_mcp.tools.forget_select import Selectors
-from session_mgmt_mcp.tools.forgetting import ForgetReport, Plan
+from session_mgmt_mcp.tools.forgetting import Plan
 from session_mgmt_mcp.tools.progress import stages
 from session_mgmt_mcp.tools.render import label, minute
 
