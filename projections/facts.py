@@ -14,9 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row, source_rank
 
-SESSIONS_ROWS_MAX = (
-    300_000  # rows whose facts are kept in memory; beyond, sessions are loaded anew when touched
-)
+SESSIONS_ROWS_MAX = 300_000  # whose facts are kept in memory; beyond, sessions are loaded anew when touched
 
 
 _TOOL = Row._fields.index("tool")
@@ -53,10 +51,11 @@ def order_of(row_id: int, source: str) -> Order:
 
 
 class _Session:
-    __slots__ = ("by_key", "by_text", "counts", "rows", "tools")
+    __slots__ = ("by_key", "by_text", "counts", "last", "rows", "tools")
 
     def __init__(self) -> None:
         self.rows = 0
+        self.last = 0  # id of the last row
         self.by_key: dict[str, Order] = {}
         self.by_text: dict[tuple[str, str, int], Order] = {}
         self.counts: dict[tuple[str, str, str], int] = {}
@@ -76,8 +75,14 @@ class Facts:
         load: Callable[[str], Iterable[Known]] | None = None,
         ids_of_keys: Callable[[list[str]], Iterable[int]] | None = None,
         forgotten: Iterable[str] = (),
+        *,
+        whole: bool = False,
     ) -> None:
-        """`load` gives a session's earlier rows in order of id, `ids_of_keys` the ids of earlier rows with a key."""
+        """`load` gives a session's earlier rows in order of id, `ids_of_keys` the ids of earlier rows with a key.
+
+        `whole`: there are no earlier rows but those `prime` is given.
+        """
+        self.whole = whole
         self._load = load
         self._ids_of_keys = ids_of_keys
         self._sessions: dict[str, _Session] = {}
@@ -90,8 +95,21 @@ class Facts:
         return self._rows > SESSIONS_ROWS_MAX
 
     def evict(self) -> None:
-        self._sessions.clear()
-        self._rows = 0
+        """Give up the sessions that were quiet for longest, down to half of what is kept."""
+        self.whole = False
+        for name in sorted(self._sessions, key=lambda name: self._sessions[name].last):
+            if self._rows <= SESSIONS_ROWS_MAX // 2:
+                break
+            self._rows -= self._sessions.pop(name).rows
+
+    def prime(self, rows: Iterable[tuple[str, Known]]) -> None:
+        """Take in earlier rows, as (session, row) in order of id, instead of loading each session when it is touched."""
+        for name, row in rows:
+            session = self._sessions.get(name)
+            if session is None:
+                session = self._sessions[name] = _Session()
+            self._place(session, row)
+            self._rows += bool(row.key)
 
     def complete(self, row: Row) -> Row:
         """The row with its key, tool and `seq` filled in; `hidden` is brought up to date."""
@@ -125,7 +143,7 @@ class Facts:
         """Hide every row with one of these keys, now and later."""
         new = [key for key in keys if key not in self.forgotten]
         self.forgotten.update(new)
-        if self._ids_of_keys is not None and new:
+        if self._ids_of_keys is not None and new and not self.whole:
             for row_id in self._ids_of_keys(new):
                 self.hidden.setdefault(row_id, at)
         for session in self._sessions.values():
@@ -139,7 +157,7 @@ class Facts:
             session = self._sessions[name] = _Session()
             for known in self._load(name) if self._load is not None else ():
                 self._place(session, known)
-                self._rows += 1
+            self._rows += session.rows
         return session
 
     @staticmethod
@@ -153,6 +171,7 @@ class Facts:
         if not key:
             return key, n, losers
         session.rows += 1
+        session.last = row.id
         mine = order_of(row.id, row.source)
         if counted:
             if key.endswith(":"):

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from session_mgmt_mcp.projections.files import read_json, remove_leftovers
 from session_mgmt_mcp.projections.lexical import LexicalProjection, lexical_folder, open_indexes
 from session_mgmt_mcp.projections.protocol import Watermark, views_folder
 from session_mgmt_mcp.projections.query import QueryProjection
-from session_mgmt_mcp.projections.query_files import STATE_FILE, QueryFiles, load_state
+from session_mgmt_mcp.projections.query_files import STATE_FILE, QueryFiles, load_state, query_folder
+from session_mgmt_mcp.projections.rebuild import QueryRebuild, drop_leftovers
 from session_mgmt_mcp.projections.tombstones import tombstones_between
 
 NAMES = ("query", "lexical")
@@ -54,39 +56,52 @@ def purge(
     maintenance lock and has taken their payloads out of the log. May be killed at any point and called again. Returns
     the digests.
     """
+    for name in NAMES:
+        drop_leftovers(views_folder(folder) / name, age_s=0)
     digests = replay(log, folder, None, progress)
     for name in NAMES:
         remove_leftovers(views_folder(folder) / name)
     return digests
 
 
-def _bring_up(log: EventLog, views: Path, fresh: Iterable[str], progress: Progress | None) -> dict[str, Any]:
+def _bring_up(
+    log: EventLog, views: Path, fresh: Collection[str], progress: Progress | None
+) -> dict[str, Any]:
     sealed = log.sealed()
     target = Watermark(sealed.position, sealed.chain)
-    query = QueryProjection(views, log)
+    query, events, fresh = _bring_up_query(log, views, target, fresh, progress)
     try:
-        if "query" in fresh:
-            query.reset()
-        start = query.watermark.position
-        if start != target.position:
-            tombstones = tombstones_between(log, start, target.position)
-            if any(position <= start for position in tombstones.positions):
-                query.reset()  # what is published holds text that was forgotten
-                fresh, start = NAMES, 0
-                tombstones = tombstones_between(log, start, target.position)
-            query.expect(tombstones)
-            for batch in log.read(start, target.position):
-                query.apply(batch)
-                if progress is not None and batch:
-                    progress("query", batch[-1].position, target.position)
-        query.publish(target)
         lexical = LexicalProjection(views, log, fresh="lexical" in fresh)
         indexed = lexical.update(query.files, target)
         if progress is not None:
             progress("lexical", target.position, target.position)
-        return {"position": target.position, "events": target.position - start, "indexed": indexed}
+        return {"position": target.position, "events": events, "indexed": indexed}
     finally:
         query.close()
+
+
+def _bring_up_query(
+    log: EventLog, views: Path, target: Watermark, fresh: Collection[str], progress: Progress | None
+) -> tuple[QueryProjection, int, Collection[str]]:
+    """The query view at `target`, how many events it took, and what else is to be built from nothing."""
+    say = progress or (lambda *_: None)
+    query = QueryProjection(views, log)
+    start = query.watermark.position
+    tombstones = tombstones_between(log, start, target.position)
+    if any(position <= start for position in tombstones.positions):
+        fresh = NAMES  # what is published holds text that was forgotten
+    if "query" in fresh or (not query.usable and target.position):
+        query.close()
+        events = QueryRebuild(views, log, target).run(partial(say, "query"))
+        return QueryProjection(views, log), events, fresh
+    query.expect(tombstones)
+    for batch in log.read(start, target.position) if start != target.position else ():
+        query.apply(batch)
+        if batch:
+            say("query", batch[-1].position, target.position)
+    query.publish(target)
+    drop_leftovers(query_folder(views))
+    return query, target.position - start, fresh
 
 
 def digest(folder: Path) -> dict[str, str]:

@@ -138,6 +138,16 @@ class QueryFiles:
             )
         ]
 
+    def all_known(self) -> Iterator[tuple[str, Known]]:
+        """The same of all sessions, as (session, row)."""
+        cursor = self.connection.cursor()
+        cursor.execute(
+            "SELECT session, id, key, kind, source, text_digest, tool, tool_use_id FROM all_rows UNION ALL "
+            "SELECT session, id, '', kind, source, text_digest, '', '' FROM all_places ORDER BY id"
+        )
+        while records := cursor.fetchmany(FETCH_ROWS):
+            yield from ((record[0], Known._make(record[1:])) for record in records)
+
     def ids_of_keys(self, keys: list[str]) -> list[int]:
         """Ids of all rows with one of these keys."""
         return [r[0] for r in self.fetch("SELECT id FROM all_rows WHERE list_contains(?, key)", [keys])]

@@ -65,6 +65,10 @@ _ARROW = {
     "VARCHAR[]": pa.list_(pa.string()),
     "BOOLEAN": pa.bool_(),
 }
+ARROW_SCHEMAS = {
+    name: pa.schema([(column, _ARROW[kind]) for column, kind in columns.items()])
+    for name, columns in TABLES.items()
+}
 ROW_LIST = ", ".join(ROW_COLUMNS)
 _FILES = Row._fields.index("files")
 
@@ -89,9 +93,8 @@ def columns_sql(columns: dict[str, str]) -> str:
 
 def arrow_table(name: str, records: Iterable[Sequence[Any]]) -> pa.Table:
     """Records (tuples in the order of the table's columns) as an Arrow table."""
-    columns = TABLES[name]
-    schema = pa.schema([(column, _ARROW[kind]) for column, kind in columns.items()])
-    data = list(zip(*records, strict=True)) or [()] * len(columns)
+    schema = ARROW_SCHEMAS[name]
+    data = list(zip(*records, strict=True)) or [()] * len(schema)
     arrays = [pa.array(values, type=field.type) for values, field in zip(data, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)
 

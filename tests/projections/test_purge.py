@@ -6,7 +6,7 @@ import pytest
 from action_log import call, forgotten, prompt, reply
 from memory_log import MemoryLog
 
-from session_mgmt_mcp.projections import query
+from session_mgmt_mcp.projections import query_base
 from session_mgmt_mcp.projections.publish import digest, purge, replay, update
 
 SECRET = "xylophonesesame"
@@ -36,7 +36,7 @@ def test_no_byte_of_a_forgotten_text_is_left_in_the_views(
     tmp_path: Path, folded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if folded:
-        monkeypatch.setattr(query, "DELTA_ROWS_FREE", 0)
+        monkeypatch.setattr(query_base, "DELTA_ROWS_FREE", 0)
     log = MemoryLog()
     log.append([prompt("s-1", "u-1", f"the password is {SECRET}"), reply("s-1", "a-1", "Noted.")])
     log.append([call("s-1", "a-2", "t-1", "Bash", {"command": "make test"})])

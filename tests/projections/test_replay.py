@@ -11,7 +11,7 @@ from memory_log import MemoryLog
 
 from session_mgmt_mcp.core.envelope import NewEvent
 from session_mgmt_mcp.core.errors import InputError
-from session_mgmt_mcp.projections import query, rows
+from session_mgmt_mcp.projections import query_base, rows
 from session_mgmt_mcp.projections.files import read_json
 from session_mgmt_mcp.projections.publish import digest, replay, update
 from session_mgmt_mcp.projections.views import Views
@@ -83,7 +83,7 @@ def test_updating_again_changes_no_file(tmp_path: Path) -> None:
 def test_small_deltas_are_folded_into_a_base_and_old_files_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(query, "DELTAS_MAX", 3)
+    monkeypatch.setattr(query_base, "DELTAS_MAX", 3)
     log = MemoryLog()
     views = Views(log, tmp_path)
     for i in range(9):
@@ -129,7 +129,7 @@ def test_damaged_files_are_read_around_and_rebuilt(
     tmp_path: Path, pattern: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if pattern == "*.duckdb":
-        monkeypatch.setattr(query, "DELTA_ROWS_FREE", 0)
+        monkeypatch.setattr(query_base, "DELTA_ROWS_FREE", 0)
     log = story()
     update(log, tmp_path)
     expected = digest(tmp_path)
