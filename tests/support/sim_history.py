@@ -18,14 +18,14 @@ from sim_world import Bug, locked, scratch_folder, simulated
 from session_mgmt_mcp.adapters.claude_code import capture as hook
 from session_mgmt_mcp.core.envelope import NewEvent
 from session_mgmt_mcp.core.errors import AppendError
-from session_mgmt_mcp.core.log.forget import forget
+from session_mgmt_mcp.core.log.forget import finish, forget
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.seal import seal
 from session_mgmt_mcp.core.log.spool import drain
 
 PROCESSES = (1, 2, 3, 3)  # in one boot, at random
 BOOTS = 3
-CALLS_MAX = 700  # of one boot
+CALLS_MAX = 900  # of one boot
 CUTS = 5  # of one boot
 MODES = ("min", "max", "any", "any")  # states of one cut
 
@@ -54,6 +54,7 @@ class History:
         self.forgettable: dict[int, bytes] = {}
         self.forgotten: set[bytes] = set()
         self.wrong: list[str] = []
+        self.taken: list[tuple[State, Expected]] = []  # of this boot
 
     def expected(self) -> Expected:
         return Expected(
@@ -78,14 +79,12 @@ class History:
                 self.rnd.choice((0, 0.4, 1)),
             )
             limit = self.rnd.randrange(20, CALLS_MAX)
-            taken: list[tuple[State, Expected]] = []
+            taken = self.taken = []
             for k in range(CUTS):  # the first soon: while the folder is made, or the cut before is mended
-                world.at[self.rnd.randrange(1, limit if k else 40)] = lambda w=world, t=taken: self._take(
-                    w, t
-                )
+                self._cut_at(world, self.rnd.randrange(1, limit if k else 40))
             with simulated(world, self.bug):
                 world.run([lambda p, w=world: self._live(w, p)] * self.rnd.choice(PROCESSES), limit)
-            self._take(world, taken)
+            self._take(world)
             shutil.rmtree(world.root)
             calls += world.calls
             for k, (found, expected) in enumerate(taken):
@@ -103,9 +102,17 @@ class History:
             self.seed, states, frozenset(prover.distinct), calls, len(self.acknowledged), self.wrong
         )
 
-    def _take(self, world: World, taken: list[tuple[State, Expected]]) -> None:
+    def _cut_at(self, world: World, call: int) -> None:
+        world.at[call] = lambda: self._take(world)
+
+    def _cut_soon(self, world: World) -> None:
+        """Somebody was told something that seldom happens: the power may go before other syncs make it true."""
+        if world.rnd.random() < 0.5:
+            self._cut_at(world, world.calls + world.rnd.randrange(1, 12))
+
+    def _take(self, world: World) -> None:
         for mode in MODES:
-            taken.append((world.cut(self.rnd, mode), self.expected()))
+            self.taken.append((world.cut(self.rnd, mode), self.expected()))
 
     def _reboot(self) -> None:
         self.unknown = [
@@ -194,9 +201,11 @@ class History:
             if world.rnd.random() < 0.5:
                 log.roll()
             seal(log.folder, log.log_id)
+            finish(log)
             known = [(n, p) for p, n in self.acknowledged.items() if n and p not in self.forgotten]
             if known and world.rnd.random() < 0.6:
                 self._forget(log, dict(world.rnd.choices(known, k=2)))
+                self._cut_soon(world)
 
     def _forget(self, log: FileLog, chosen: dict[int, bytes]) -> None:
         self.forgettable |= chosen

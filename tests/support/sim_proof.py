@@ -14,6 +14,7 @@ from sim_world import Bug, locked, simulated
 
 from session_mgmt_mcp.core.envelope import Event
 from session_mgmt_mcp.core.errors import SessionMgmtError
+from session_mgmt_mcp.core.log.forget import finish, tombstones
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.seal import seal
 from session_mgmt_mcp.core.log.spool import drain
@@ -97,21 +98,25 @@ def _recover(world: World) -> Recovered:
 
 
 def _go_on(world: World, log: FileLog, found: list[Event]) -> list[str]:
-    """Append, and in some states seal: nothing that was there changes."""
+    """Append, and in some states do maintenance: nothing that was there changes but what somebody began to forget."""
     new = [event(b"after the cut %d" % k) for k in range(2)]
     placed = [r.position for r in log.append(new)]
     if placed != [len(found) + 1, len(found) + 2]:
         return [f"after {len(found)} events the next were put at {placed}"]
+    after = found + [Event(p, e.event_id, e.envelope, e.payload) for p, e in zip(placed, new, strict=True)]
     if world.rnd.random() < 0.25:
         with locked(world, log.folder):
             log.roll()
             manifest = seal(log.folder, log.log_id)
-        if manifest.last != len(found) + 2:
-            return [f"sealed up to {manifest.last} of {len(found) + 2}"]
-    if content(log) != found + [
-        Event(p, e.event_id, e.envelope, e.payload) for p, e in zip(placed, new, strict=True)
-    ]:
+            if manifest.last != len(after):
+                return [f"sealed up to {manifest.last} of {len(after)}"]
+            gone = {p for t in tombstones(log) for p in t.positions}
+            after = [e._replace(payload=None) if e.position in gone else e for e in after]
+            finish(log)
+        if payloads_held(log.folder) & {e.payload for e in found if e.position in gone}:
+            return ["a payload that somebody began to forget is left"]
+    if content(log) != after:
         return ["appending changed what was there"]
-    if verify(log.folder, log.log_id).events != len(found) + 2:
+    if verify(log.folder, log.log_id).events != len(after):
         return ["verify counts other events than were appended"]
     return []
