@@ -88,7 +88,7 @@ def test_whatever_call_fails_or_ends_the_process_nothing_acknowledged_is_lost(
 def test_failing_at_any_call_of_a_kind_loses_nothing_acknowledged(
     shim: Path, tmp_path: Path, name: str
 ) -> None:
-    every = 1 if name == "sync-loses-and-dies" else 5
+    every = 2 if name.startswith("sync-loses-and-dies") else 5
     check(sweep(shim, tmp_path / "logs", int(os.environ.get("SESSION_MGMT_FAULT_EVERY", every)), name))
 
 

@@ -42,6 +42,7 @@ class Sweep(NamedTuple):
     action: int
     error: int = 0
     times: int = 1  # -1: until the end
+    beside: bool = False  # another process has the log open all the while, and appends when the first is dead
 
     @property
     def kills(self) -> bool:
@@ -60,6 +61,8 @@ SWEEPS = {
     "kill-before": Sweep(ALL, KILL_BEFORE),
     "kill-after": Sweep(ALL, KILL_AFTER),
     "sync-loses-and-dies": Sweep(SYNCS, DROP_AND_KILL),  # before it can say so to anybody
+    "sync-loses-and-dies-beside": Sweep(SYNCS, DROP_AND_KILL, beside=True),
+    "kill-beside": Sweep(PWRITE | FALLOCATE | SYNCS | NAMES, KILL_BEFORE, beside=True),
 }
 _shim = ctypes.CDLL(None)
 
@@ -75,7 +78,7 @@ def event(name: int) -> NewEvent:
     return NewEvent(capture_id("fault", str(name)), envelope, b"%d " % name + bytes([name]) * size)
 
 
-EVENTS = {event(name).event_id: event(name) for name in range(1, 12)}
+EVENTS = {event(name).event_id: event(name) for name in range(1, 14)}
 
 
 class Life:
@@ -149,6 +152,14 @@ class Scenario:
         self.folder, self.name = folder, name
         self.told: list[tuple[bytes, int]] = []
         self.wrong: list[str] = []
+        self.bystander: FileLog | None = None
+
+    def stand_by(self, name: int) -> None:
+        """Append with a handle that is open since before the strike."""
+        if self.bystander is None:
+            self.bystander = FileLog(self.folder, create=True)
+        [receipt] = self.bystander.append([event(name)])
+        self.told.append((event(name).event_id, receipt.position))
 
     def live(self, sweep: Sweep) -> None:
         """The life; who meets an error does the step again, at the latest when the fault is over."""
@@ -178,6 +189,8 @@ class Scenario:
 
     def judge(self) -> None:
         """Compare the log with what was acknowledged; a second recovery changes nothing."""
+        if self.bystander is not None:
+            self.bystander.close()
         with FileLog(self.folder) as log:
             log.append([])
             found = content(log)
@@ -236,33 +249,44 @@ def run(folder: str, name: str, every: int) -> dict[str, Any]:
     sweep = SWEEPS[name]
     calls, strikes, wrong, scenarios = _count(folder, sweep), 0, [], 0
     for n in range(1 + sum(name.encode()) % min(every, calls), calls + 1, every):
-        path = f"{folder}/{name}-{n}"
-        scenario = Scenario(path, f"{name} {n}")
+        scenario = Scenario(f"{folder}/{name}-{n}", f"{name} {n}")
         scenarios += 1
-        if sweep.kills:
-            strikes += die(scenario, sweep, n)
-        else:
-            arm(path, sweep, n)
         try:
-            scenario.live(sweep)
-            if not sweep.kills:
-                strikes += min(1, _shim.fault_hits())
-                _shim.fault_disarm()
+            strikes += _strike(scenario, sweep, n)
             scenario.judge()
         except Exception as error:  # noqa: BLE001 - one scenario's end is its finding
             scenario.wrong.append(f"{scenario.name}: {error!r}")
         _shim.fault_disarm()
         wrong += scenario.wrong
         if not scenario.wrong:
-            shutil.rmtree(path)
+            shutil.rmtree(scenario.folder)
     return {"calls": calls, "scenarios": scenarios, "strikes": strikes, "wrong": wrong[:20]}
+
+
+def _strike(scenario: Scenario, sweep: Sweep, n: int) -> bool:
+    """Live through one scenario; whether the fault struck."""
+    if sweep.beside:
+        scenario.stand_by(12)
+    if sweep.kills:
+        struck = die(scenario, sweep, n)
+    else:
+        arm(scenario.folder, sweep, n)
+    if sweep.beside:
+        scenario.stand_by(13)
+    scenario.live(sweep)
+    if not sweep.kills:
+        struck = _shim.fault_hits() > 0
+        _shim.fault_disarm()
+    return struck
 
 
 def _count(folder: str, sweep: Sweep) -> int:
     """How many calls of these kinds a life makes where nothing fails."""
     path = folder + "/none"
-    arm(path, sweep, NEVER)
     scenario = Scenario(path, "no fault")
+    if sweep.beside:
+        scenario.stand_by(12)
+    arm(path, sweep, NEVER)
     scenario.live(sweep)
     calls = int(_shim.fault_seen())
     _shim.fault_disarm()
