@@ -62,7 +62,13 @@ def check_journal(patient: Patient, sealed_last: int) -> Iterator[Finding]:
             mend = "restore from a backup, if more was appended; the next append starts a new one"
             yield Finding(CHECK, Severity.WARNING, what, patient.path("journal"), mend, Fix.TAIL)
         return
-    yield from _check_open(patient, read_tail(patient.folder, journals[-1][1]), len(journals) == 1)
+    tail = read_tail(patient.folder, journals[-1][1])
+    if _is_blank(tail.raw):
+        what = "its header never reached the disk; nothing in it was acknowledged"
+        yield Finding(CHECK, Severity.WARNING, what, tail.path, "the next append makes it anew", Fix.TAIL)
+        journals = journals[:-1]
+    else:
+        yield from _check_open(patient, tail)
     yield from _check_closed(patient, journals, sealed_last)
 
 
@@ -107,16 +113,13 @@ def _bytes_of(path: str) -> bytes:
         return b""
 
 
-def _check_open(patient: Patient, tail: Tail, only: bool) -> Iterator[Finding]:
-    if (
-        len(tail.raw) >= HEADER.size
-        and not tail.raw[HEADER.size :].strip(b"\0")
-        and not _has_header(tail.raw)
-    ):
-        severity = Severity.ERROR if only else Severity.WARNING
-        what = "its header never reached the disk; nothing in it was acknowledged"
-        yield Finding(CHECK, severity, what, tail.path, "the next append makes it anew", Fix.TAIL)
-        return
+def _is_blank(raw: bytes) -> bool:
+    """Whether the header does not check and nothing follows it."""
+    checks = crc32(raw[: HEADER.size - 4]) == int.from_bytes(raw[HEADER.size - 4 : HEADER.size], "little")
+    return not checks and not raw[HEADER.size :].strip(b"\0")
+
+
+def _check_open(patient: Patient, tail: Tail) -> Iterator[Finding]:
     header = decode_header(tail.raw[: HEADER.size], tail.path)
     if header.log_id.hex() != patient.form.log_id:
         what = f"it is of log {header.log_id.hex()}, the folder of log {patient.form.log_id}"
@@ -137,10 +140,6 @@ def _check_open(patient: Patient, tail: Tail, only: bool) -> Iterator[Finding]:
         yield _broken_off(tail, header, end, position)
         return
     yield from _check_hint(tail, header, end, position)
-
-
-def _has_header(raw: bytes) -> bool:
-    return crc32(raw[: HEADER.size - 4]) == int.from_bytes(raw[HEADER.size - 4 : HEADER.size], "little")
 
 
 def _broken_off(tail: Tail, header: JournalHeader, end: int, position: int) -> Finding:
@@ -179,7 +178,7 @@ def _check_hint(tail: Tail, header: JournalHeader, end: int, position: int) -> I
 def _check_closed(patient: Patient, journals: list[tuple[int, str]], sealed_last: int) -> Iterator[Finding]:
     where = patient.path("journal")
     waiting = [path for (_, path), (following, _) in pairwise(journals) if following - 1 > sealed_last]
-    if len(journals) - 1 > len(waiting):
+    if journals and len(journals) - 1 > len(waiting):
         what = "journals that are sealed already are still there: a seal was interrupted"
         yield Finding(CHECK, Severity.WARNING, what, where, "`maintain` finishes it", Fix.MAINTAIN)
     if len(waiting) >= WAITING_MAX:

@@ -1,0 +1,63 @@
+"""A sound data folder with history, and a Claude Code that calls this installation for it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session_mgmt_mcp.adapters.claude_code import install
+from session_mgmt_mcp.adapters.claude_code.client import Client, find_client
+from session_mgmt_mcp.tools.app import App
+from session_mgmt_mcp.tools.cli import main
+
+HISTORY = Path(install.__file__).parent / "demo" / "projects"
+Doctor = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the bundled history, sealed and published; copied, never used itself."""
+    folder = tmp_path_factory.mktemp("history") / "data"
+    with App.open(folder, create=True) as app:
+        app.import_claude([HISTORY])
+        app.maintain()
+    return folder
+
+
+@pytest.fixture
+def data(history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "data"
+    shutil.copytree(history, folder)
+    (folder / "tail.shm").unlink()  # it names the inode of the file that was copied
+    with App.open(folder) as app:
+        app.log.append([])
+    monkeypatch.setenv("SESSION_MGMT_DATA_DIR", str(folder))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(tmp_path / "claude"))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    return folder
+
+
+@pytest.fixture
+def client(data: Path, tmp_path: Path) -> Client:
+    """Claude Code, registered."""
+    (tmp_path / "claude").mkdir()
+    found = find_client()
+    assert found is not None
+    install.apply(install.plan_install(found, install.this_installation(data)))
+    return found
+
+
+@pytest.fixture
+def doctor(data: Path, capsys: pytest.CaptureFixture[str]) -> Doctor:
+    """Run it: the answer, where it exits with `code`."""
+
+    def call(*words: str, code: int) -> dict[str, Any]:
+        assert main(["doctor", *words, "--json"]) == code
+        answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return answer
+
+    return call
