@@ -1,7 +1,6 @@
 """A data folder, a place for keys, and the bundled history imported, for each test of the audit."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import pytest
 from session_mgmt_mcp.adapters.claude_code import install
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import main
+
+from folder_copy import copy_folder  # isort: skip
 
 HISTORY = Path(install.__file__).parent / "demo" / "projects"
 Run = Callable[..., Any]
@@ -46,7 +47,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def imported(history: Path, data: Path) -> dict[str, Any]:
-    shutil.copytree(history, data)
+    copy_folder(history, data)
     with App.open(data) as app:
         return {"appended": app.log.head().position}
 

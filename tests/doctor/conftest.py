@@ -1,7 +1,6 @@
 """A sound data folder with history, and a Claude Code that calls this installation for it."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from session_mgmt_mcp.adapters.claude_code import install
 from session_mgmt_mcp.adapters.claude_code.client import Client, find_client
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import main
+
+from folder_copy import copy_folder  # isort: skip
 
 HISTORY = Path(install.__file__).parent / "demo" / "projects"
 Doctor = Callable[..., dict[str, Any]]
@@ -30,8 +31,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def data(history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "data"
-    shutil.copytree(history, folder)
-    (folder / "tail.shm").unlink()  # it names the inode of the file that was copied
+    copy_folder(history, folder)
     with App.open(folder) as app:
         app.log.append([])
     monkeypatch.setenv("SESSION_MGMT_DATA_DIR", str(folder))
