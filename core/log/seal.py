@@ -15,7 +15,16 @@ from session_mgmt_mcp.core.log.durable import sha256, sync_folder, write_new
 from session_mgmt_mcp.core.log.folder import read_format
 from session_mgmt_mcp.core.log.frame import HEADER, JournalHeader, decode_header, scan
 from session_mgmt_mcp.core.log.journals import first_chain, list_journals
-from session_mgmt_mcp.core.log.manifest import Manifest, SegmentEntry, drop_old, load_manifest, publish
+from session_mgmt_mcp.core.log.manifest import (
+    Manifest,
+    SegmentEntry,
+    drop_old,
+    load_manifest,
+    manifest_path,
+    publish,
+    read_manifest,
+    versions,
+)
 from session_mgmt_mcp.core.log.segment import (
     IdRows,
     Row,
@@ -28,7 +37,9 @@ from session_mgmt_mcp.core.log.segment import (
 )
 
 SEGMENT_BYTES_TARGET = 32 << 20  # of journals put into one segment
+SEAL_LEVEL = 1  # of compression: fast; compaction compresses better
 ORPHAN_AGE_S = 86_400
+REPLACED_AGE_S = 900  # readers and backups may be about to open what was merged or rewritten
 
 
 def seal(folder: str, log_id: str, progress: Callable[[int], None] | None = None) -> Manifest:
@@ -47,7 +58,7 @@ def seal(folder: str, log_id: str, progress: Callable[[int], None] | None = None
             return manifest
         before = manifest.chain or genesis
         tables, chain = _tables_of(run, manifest.last, before, log_id)
-        entry = put_segment(folder, tables, before, chain)
+        entry = put_segment(folder, tables, before, chain, SEAL_LEVEL)
         if publish(folder, manifest, log_id, (*manifest.segments, entry)) is None:
             continue  # somebody else published: our segment is an orphan, start over from theirs
         sync_folder(folder + "/segments")
@@ -123,17 +134,21 @@ def read_journal(path: str) -> tuple[JournalHeader, memoryview]:
 
 
 def put_segment(
-    folder: str, tables: Iterable[pa.Table] | Sequence[Row], chain_before: bytes, chain: bytes
+    folder: str,
+    tables: Iterable[pa.Table] | Sequence[Row],
+    chain_before: bytes,
+    chain: bytes,
+    level: int = 3,
 ) -> SegmentEntry:
     """Write a segment and its ids durably under their names, having read them back; its manifest entry.
 
-    `tables` hold the events in order and are passed twice: once to write them, once to compare.
+    `tables` hold the events in order and are passed twice: once to write them, once to compare. `level` of compression.
     """
     if isinstance(tables, list) and isinstance(tables[0], Row):
         tables = [table_of(tables)]
     base = f"{folder}/segments"
     temporary = f"{base}/{os.urandom(6).hex()}.tmp"
-    ids, first, last = _write(temporary, tables)
+    ids, first, last = _write(temporary, tables, level)
     os.chmod(temporary, 0o400)
     sync_path(temporary)
     _compare(temporary, tables)
@@ -159,10 +174,10 @@ def put_segment(
     )
 
 
-def _write(path: str, tables: Iterable[pa.Table]) -> tuple[IdRows, int, int]:
+def _write(path: str, tables: Iterable[pa.Table], level: int) -> tuple[IdRows, int, int]:
     """Write (not sync) a segment file; its ids, first and last position."""
     ids, first, last = IdRows(), 0, 0
-    with segment_writer(path) as writer:
+    with segment_writer(path, level) as writer:
         for group in row_groups(tables):
             writer.write_table(group)
             ids.add(group)
@@ -180,11 +195,37 @@ def _compare(path: str, tables: Iterable[pa.Table]) -> None:
 
 
 def drop_orphans(folder: str, manifest: Manifest, age_s: float = ORPHAN_AGE_S) -> None:
-    """Collect segments this manifest does not name, once no slow reader or racing sealer can want them."""
+    """Collect segments this manifest does not name, once no slow reader, backup or racing sealer can want them.
+
+    What an earlier manifest named goes sooner than what none did. With a negative age all go at once.
+    """
     named = {name for entry in manifest.segments for name in (entry.file, entry.ids)}
-    limit = time.time() - age_s
-    for name in os.listdir(folder + "/segments"):
+    unnamed = [name for name in os.listdir(folder + "/segments") if name not in named]
+    if not unnamed:
+        return
+    replaced, now = _replaced(folder, manifest), time.time()
+    for name in unnamed:
         path = f"{folder}/segments/{name}"
         with contextlib.suppress(FileNotFoundError):
-            if name not in named and os.path.getmtime(path) <= limit:
+            old = now - os.path.getmtime(path) >= age_s
+            if name in replaced:
+                old = now - replaced[name] >= min(age_s, REPLACED_AGE_S)
+            if old:
                 os.unlink(path)
+
+
+def _replaced(folder: str, manifest: Manifest) -> dict[str, float]:
+    """Files that manifests still kept name and this one does not: when they ceased to be named, seconds since 1970."""
+    out: dict[str, float] = {}
+    following = manifest
+    for version in reversed(versions(folder)):
+        if version < manifest.version:
+            try:
+                older = read_manifest(manifest_path(folder, version))
+            except (LogCorruptError, FileNotFoundError):
+                return out  # `verify` says so
+            for entry in older.segments:
+                for name in (entry.file, entry.ids):
+                    out.setdefault(name, following.created_at / 1e6)
+            following = older
+    return out

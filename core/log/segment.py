@@ -6,10 +6,11 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
 import msgspec
@@ -21,8 +22,10 @@ from session_mgmt_mcp.core.envelope import Envelope, Event, decode_envelope
 from session_mgmt_mcp.core.errors import DataFolderError, LogCorruptError, SessionMgmtError
 from session_mgmt_mcp.core.log.durable import sha256
 
+T = TypeVar("T")
+
 # A read of one event decodes its row group; a row group is also what is held in memory at a time.
-ROW_GROUP_EVENTS = 500
+ROW_GROUP_EVENTS = 1000
 ROW_GROUP_BYTES = 4 << 20  # before compression; one event may be larger
 SCHEMA = pa.schema(
     [
@@ -42,7 +45,7 @@ SCHEMA = pa.schema(
         pa.field("payload", pa.binary()),
     ]
 )
-_READ = ["position", "event_id", "envelope", "payload"]
+EVENT_COLUMNS = ["position", "event_id", "envelope", "payload"]
 
 
 def to_table(
@@ -118,13 +121,13 @@ def row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(pending)
 
 
-def segment_writer(path: str) -> pq.ParquetWriter:
-    """A writer whose every `write_table` of a row group becomes one."""
+def segment_writer(path: str, level: int) -> pq.ParquetWriter:
+    """A writer whose every `write_table` of a row group becomes one; `level` of zstd."""
     return pq.ParquetWriter(
         path,
         SCHEMA,
         compression="zstd",
-        compression_level=3,
+        compression_level=level,
         use_dictionary=["stream", "event_type", "actor", "source"],
         write_statistics=["position", "occurred_at"],
         write_page_checksum=True,
@@ -137,6 +140,15 @@ def read_tables(path: str, columns: Sequence[str] | None = None) -> Iterator[pa.
     with open_segment(path) as file:
         for group in range(file.num_row_groups):
             yield read_group(file, group, names, path)
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, the next one made in another thread while this one is looked at."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, items, None)
+        while (item := pending.result()) is not None:
+            pending = pool.submit(next, items, None)
+            yield item
 
 
 def without_payloads(table: pa.Table, positions: Collection[int]) -> pa.Table:
@@ -163,10 +175,14 @@ class SegmentTables:
                 yield table if self.change is None else self.change(table)
 
 
-def open_segment(path: str) -> pq.ParquetFile:
-    """Raises FileNotFoundError, LogCorruptError, DataFolderError. Pages are checked against their checksums when they are read."""
+def open_segment(path: str, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    """Open a segment; with the `metadata` of an earlier opening it is not parsed again.
+
+    Raises FileNotFoundError, LogCorruptError, DataFolderError. Pages are checked against their checksums when they are
+    read.
+    """
     try:
-        file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+        file = pq.ParquetFile(path, metadata=metadata, memory_map=True, page_checksum_verification=True)
         if file.schema_arrow.equals(SCHEMA):
             return file
         file.close()
@@ -192,18 +208,23 @@ def read_group(file: pq.ParquetFile, group: int, columns: list[str], path: str) 
         raise _unreadable(path, error) from error
 
 
-def group_events(file: pq.ParquetFile, group: int, path: str, first: int) -> list[Event]:
-    """The events of one row group, which begins at position `first`."""
-    table = read_group(file, group, _READ, path)
-    positions, *columns = (table.column(name).to_pylist() for name in _READ)
-    if positions != list(range(first, first + len(positions))):
+def events_of(table: pa.Table, path: str, positions: Sequence[int]) -> list[Event]:
+    """The events of a table with EVENT_COLUMNS, which must be at these positions. Raises LogCorruptError."""
+    found, *columns = (table.column(name).to_pylist() for name in EVENT_COLUMNS)
+    if found != list(positions):
         raise LogCorruptError(
-            f"{path} is damaged: position {first} is not where it was; restore it from a backup"
+            f"{path} is damaged: position {positions[0]} is not where it was; restore it from a backup"
         )
     try:
-        return [Event(p, i, decode_envelope(e), x) for p, i, e, x in zip(positions, *columns, strict=True)]
+        return [Event(p, i, decode_envelope(e), x) for p, i, e, x in zip(found, *columns, strict=True)]
     except msgspec.MsgspecError as error:
         raise LogCorruptError(f"{path} is damaged: {error}; restore it from a backup") from error
+
+
+def group_events(file: pq.ParquetFile, group: int, path: str, first: int) -> list[Event]:
+    """The events of one row group, which begins at position `first`."""
+    table = read_group(file, group, EVENT_COLUMNS, path)
+    return events_of(table, path, range(first, first + table.num_rows))
 
 
 def sha256_of(path: str) -> str:

@@ -1,149 +1,393 @@
-"""Checking a log against its own claims: manifests → file hashes → leaves → chain (FORMAT.md sections 2 and 4)."""
+"""Checking a log against its own claims: every byte of FORMAT.json, manifests, segments, ids and journals is read
+(FORMAT.md section 4, Verify).
+"""
 
+import contextlib
+import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from session_mgmt_mcp.core.errors import LogCorruptError
-from session_mgmt_mcp.core.log.appender import leaves
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from session_mgmt_mcp.core.envelope import Event, EventType, decode_envelope
+from session_mgmt_mcp.core.errors import DataFolderError, FormatTooNewError, LockTimeoutError, LogCorruptError
+from session_mgmt_mcp.core.events import PayloadForgotten
+from session_mgmt_mcp.core.log.columns import CHAIN_COLUMNS, ChainWalk, check_payloads, journal_table
 from session_mgmt_mcp.core.log.durable import sha256
-from session_mgmt_mcp.core.log.folder import read_format
-from session_mgmt_mcp.core.log.frame import (
-    HEADER,
-    JournalHeader,
-    entries_of,
-    frame_at,
-    says_damaged,
-    scan,
-)
+from session_mgmt_mcp.core.log.folder import parse_format
+from session_mgmt_mcp.core.log.frame import HEADER, Frame, JournalHeader, decode_header, says_damaged, scan
 from session_mgmt_mcp.core.log.journals import first_chain, list_journals
 from session_mgmt_mcp.core.log.manifest import (
     KEEP,
+    Manifest,
     SegmentEntry,
-    load_manifest,
     manifest_path,
     read_manifest,
     versions,
 )
-from session_mgmt_mcp.core.log.seal import read_journal
-from session_mgmt_mcp.core.log.segment import Row, check_ids, read_rows, sha256_of
+from session_mgmt_mcp.core.log.segment import ahead, check_ids, read_tables, sha256_of
+from session_mgmt_mcp.core.upcast import upcast
+
+LOCK_TIMEOUT_S = 30.0
+_TRIES = 20
+_MEND = "restore it from a backup"
+_COLUMNS = [*CHAIN_COLUMNS, "event_type", "payload_salt", "payload"]
+_forgotten_by = msgspec.json.Decoder(PayloadForgotten).decode
+
+Progress = Callable[[int, int], None]  # events checked, events in all
 
 
 class Verified(NamedTuple):
-    """A log that checks: events, how many payloads were forgotten, and the chain head (hex)."""
+    """A log that checks, and what was read of it."""
 
     events: int
-    forgotten: int
-    chain: str
+    forgotten: int  # payloads taken out, each named by a PayloadForgotten
+    chain: str  # head, hex
+    segments: int
+    journals: int
+    manifests: int
+    files: int
+    bytes: int
 
 
-def verify(folder: str, log_id: str) -> Verified:
-    """Read every byte of the log. Raises LogCorruptError naming the file or position that fails."""
-    while True:
-        before = versions(folder)
+def verify(folder: str, log_id: str, progress: Progress | None = None) -> Verified:
+    """Read every byte of the log. Changes nothing; safe while others append, seal and compact.
+
+    Raises LogCorruptError naming the file or position that fails, FormatTooNewError, DataFolderError (a file cannot be
+    read), LockTimeoutError (somebody holds append.lock, which is taken for a moment).
+    """
+    for left in reversed(range(_TRIES)):
+        before = _Pass.folders(folder)
         try:
-            return _verify(folder, log_id)
+            return _Pass(folder, log_id, progress).run()
         except (LogCorruptError, FileNotFoundError) as error:
-            if versions(folder) != before:
-                continue  # sealed meanwhile: files were replaced under our hands
+            if left and versions(folder) != before:
+                continue  # sealed or compacted meanwhile: files were replaced under our hands
             if isinstance(error, FileNotFoundError):
-                raise LogCorruptError(f"{error.filename} is missing; restore it from a backup") from error
+                raise LogCorruptError(f"{error.filename} is missing; {_MEND}") from error
             raise
+        except OSError as error:
+            raise DataFolderError(
+                f"cannot read {error.filename}: {error.strerror}; mend its permissions or look after the disk"
+            ) from error
+    raise AssertionError("unreachable: the last try returns or raises")
 
 
-def _verify(folder: str, log_id: str) -> Verified:
-    _check_manifests(folder, log_id)
-    manifest = load_manifest(folder)
-    chain, expected, forgotten = first_chain(read_format(folder).origin), 1, 0
-    for entry in manifest.segments:
-        chain, expected = _check_segment(folder, entry, chain, expected)
-        forgotten += entry.forgotten
-    for first, path in list_journals(folder):
-        if first < expected:
-            continue  # sealed; its unlinking was interrupted
-        header, data = read_journal(path)
-        if header.first != expected or header.chain != chain:
-            raise LogCorruptError(f"{path} does not continue the log at position {expected}")
-        frame = None
-        for frame in scan(data[HEADER.size :], HEADER.size, header, expected):
-            if frame.count:
-                chain = _next_chain(chain, leaves(frame.first, entries_of(frame, data, 0)))
-                expected += frame.count
-            if chain != frame.chain:
-                raise LogCorruptError(f"{path}: the chain breaks at position {frame.first}")
-        _check_rest(path, header, frame.end if frame else HEADER.size, expected)
-    return Verified(expected - 1, forgotten, chain.hex())
+class _Span(NamedTuple):
+    """A journal that checks in itself."""
+
+    path: str
+    first: int
+    last: int  # position; first - 1 where it holds nothing
+    before: bytes  # chain
+    after: bytes
 
 
-def _next_chain(chain: bytes, frame_leaves: list[bytes]) -> bytes:
-    return bytes(sha256(chain + b"".join(frame_leaves)).digest())
+class _Pass:
+    """One reading of the log."""
 
+    def __init__(self, folder: str, log_id: str, progress: Progress | None) -> None:
+        self.folder, self.log_id = folder, log_id
+        self.files = self.bytes = self.done = self.total = 0
+        self._progress = progress
+        self._gone: list[tuple[int, int]] = []  # ranges of positions without a payload
+        self._said: list[tuple[int, int]] = []  # ranges that PayloadForgotten events name
+        self._named_by: dict[tuple[int, int], int] = {}  # range: position of the event that names it
 
-def _check_rest(path: str, header: JournalHeader, end: int, position: int) -> None:
-    """Raise where what follows the last good frame was on disk once: a torn tail never was."""
-    with open(path, "rb") as file:  # read again: somebody may have appended since
-        raw = file.read()
-    if frame_at(memoryview(raw), end, 0, header) is None and says_damaged(raw[end:], end, header):
+    @staticmethod
+    def folders(folder: str) -> list[int]:
+        """The versions of the manifest, having seen that the log's folders are there."""
+        for name in ("journal", "segments", "manifest"):
+            if not os.path.isdir(f"{folder}/{name}"):
+                raise LogCorruptError(f"{folder}/{name} is missing: restore the data folder from a backup")
+        return versions(folder)
+
+    def run(self) -> Verified:
+        genesis = self._format()
+        journals, newest = _tail(self.folder)  # as of one moment; what is appended later is not looked at
+        spans = self._journals(journals, newest)
+        manifests = self._manifests()
+        manifest = manifests[-1] if manifests else None
+        head = self._segments(manifest, genesis, spans)
+        for span in spans:
+            head = self._continue(head, span)
+        self._check_forgotten(head[0])
+        return Verified(
+            head[0],
+            sum(last - first + 1 for first, last in self._gone),
+            head[1].hex(),
+            len(manifest.segments) if manifest else 0,
+            len(spans),
+            len(manifests),
+            self.files,
+            self.bytes,
+        )
+
+    def _count(self, size: int) -> None:
+        self.files += 1
+        self.bytes += size
+
+    def _passed(self, events: int) -> None:
+        self.done = min(self.done + events, self.total)
+        if self._progress is not None:
+            self._progress(self.done, self.total)
+
+    def _format(self) -> bytes:
+        """Every byte of FORMAT.json; the chain before position 1."""
+        name = f"{self.folder}/FORMAT.json"
+        raw = Path(name).read_bytes()
+        self._count(len(raw))
+        try:
+            found = parse_format(raw, name)
+        except FormatTooNewError:
+            raise
+        except DataFolderError as error:
+            raise LogCorruptError(str(error)) from error
+        if found.log_id != self.log_id:
+            raise LogCorruptError(f"{name} is of log {found.log_id}, not {self.log_id}; {_MEND}")
+        return first_chain(found.origin)
+
+    # -- journals ------------------------------------------------------------------------------------------------
+
+    def _journals(self, journals: list[tuple[int, str]], newest: bytes) -> list[_Span]:
+        """Each journal checked in itself. One that went away meanwhile was sealed: its segment is checked instead."""
+        spans = []
+        for k in reversed(range(len(journals))):  # the newest first: it says how many events there are
+            first, path = journals[k]
+            try:
+                raw = newest if k == len(journals) - 1 else Path(path).read_bytes()
+            except FileNotFoundError:
+                continue
+            self._count(len(raw))
+            spans.append(self._journal(first, path, raw, newest=k == len(journals) - 1))
+        return spans[::-1]
+
+    def _journal(self, first: int, path: str, raw: bytes, newest: bool) -> _Span:
+        header = decode_header(raw[: HEADER.size], path)
+        if header.first != first or header.log_id.hex() != self.log_id:
+            raise LogCorruptError(f"{path}: its header is of another position or log; {_MEND}")
+        data = memoryview(raw)
+        frames = scan(data[HEADER.size :], HEADER.size, header, first)
+        _check_end(path, raw, header, frames, newest)
+        held = [frame for frame in frames if frame.count]
+        last = sum(frame.count for frame in held) + first - 1
+        self.total = max(self.total, last)
+        after = header.chain
+        if held:
+            table, after = journal_table(path, header, data, held)
+            self._look_for_tombstones(table, path)
+        if frames and frames[-1].chain != after:
+            raise LogCorruptError(f"{path}: the chain breaks at its closing frame; {_MEND}")
+        self._passed(last - first + 1)
+        return _Span(path, first, last, header.chain, after)
+
+    def _continue(self, head: tuple[int, bytes], span: _Span) -> tuple[int, bytes]:
+        """The head after this journal, which follows the head, or lies before it since it is sealed."""
+        position, chain = head
+        if span.last <= position and span.first <= position:
+            return head  # held against the segments already
+        if span.first != position + 1 or span.before != chain:
+            raise LogCorruptError(
+                f"{span.path} does not continue the log at position {position + 1}; {_MEND}"
+            )
+        return span.last, span.after
+
+    # -- manifests and segments ----------------------------------------------------------------------------------
+
+    def _manifests(self) -> list[Manifest]:
+        """All versions that are there, each following the one before."""
+        out: list[Manifest] = []
+        digest = ""
+        for version in versions(self.folder):
+            path = manifest_path(self.folder, version)
+            try:
+                manifest, raw = read_manifest(path), Path(path).read_bytes()
+            except FileNotFoundError:
+                if out:
+                    raise
+                continue  # one of the oldest: removed since they were listed
+            self._count(len(raw))
+            if manifest.version != version or manifest.log_id != self.log_id:
+                raise LogCorruptError(f"{path} is of another version or log; {_MEND}")
+            # beyond those that are kept an interrupted removal may have left gaps
+            if digest and manifest.previous != digest and out[-1].version == version - 1:
+                raise LogCorruptError(f"{path} does not follow version {version - 1}; {_MEND}")
+            out.append(manifest)
+            digest = sha256(raw).digest().hex()
+        kept = [manifest.version for manifest in out[-KEEP:]]
+        if kept and kept[-1] - kept[0] != len(kept) - 1:
+            raise LogCorruptError(f"{self.folder}/manifest lacks a version before {kept[-1]}; {_MEND}")
+        return out
+
+    def _segments(self, manifest: Manifest | None, genesis: bytes, spans: list[_Span]) -> tuple[int, bytes]:
+        """Position and chain after the segments; journals that are sealed already must agree with them."""
+        last = manifest.last if manifest else 0
+        sealed = [span for span in spans if span.first <= last]
+        ends = {s.first - 1: s.before for s in sealed} | {s.last: s.after for s in sealed if s.last <= last}
+        walk = ChainWalk(genesis, 1, ends)
+        self.total = max(self.total, last)
+        walk.chains[0] = genesis
+        for entry in manifest.segments if manifest else ():
+            self._segment(entry, walk)
+        for span in sealed:
+            for position in (span.first - 1, min(span.last, last)):
+                if position in ends and walk.chains.get(position) != ends[position]:
+                    raise LogCorruptError(
+                        f"{span.path} is not what was sealed at position {position}; move it out of the data folder"
+                    )
+        return last, walk.chain
+
+    def _segment(self, entry: SegmentEntry, walk: ChainWalk) -> None:
+        path, ids = f"{self.folder}/segments/{entry.file}", f"{self.folder}/segments/{entry.ids}"
+        for name, digest in ((path, entry.sha256), (ids, entry.ids_sha256)):
+            if sha256_of(name) != digest:
+                raise LogCorruptError(f"{name} is not what the manifest says; {_MEND}")
+            self._count(os.path.getsize(name))
+        check_ids(ids)
+        if entry.first != walk.next or entry.chain_before != walk.chain.hex():
+            raise LogCorruptError(f"{path} does not continue the log at position {walk.next}; {_MEND}")
+        forgotten = 0
+        for table in ahead(read_tables(path, _COLUMNS)):
+            walk.take(table, path)
+            check_payloads(table, path)
+            forgotten += self._note_gone(table)
+            self._look_for_tombstones(table, path)
+            self._passed(table.num_rows)
+        if walk.finish().hex() != entry.chain or walk.next != entry.last + 1:
+            raise LogCorruptError(f"{path}: its chain is not the one the manifest names; {_MEND}")
+        if forgotten != entry.forgotten:
+            raise LogCorruptError(
+                f"{path} lacks {forgotten} payloads, the manifest says {entry.forgotten}; {_MEND}"
+            )
+
+    # -- what was forgotten --------------------------------------------------------------------------------------
+
+    def _note_gone(self, table: pa.Table) -> int:
+        payloads = table.column("payload")
+        if not payloads.null_count:
+            return 0
+        for position in table.column("position").filter(payloads.is_null()).to_pylist():
+            if self._gone and self._gone[-1][1] == position - 1:
+                self._gone[-1] = (self._gone[-1][0], position)
+            else:
+                self._gone.append((position, position))
+        return int(payloads.null_count)
+
+    def _look_for_tombstones(self, table: pa.Table, path: str) -> None:
+        mine = pc.equal(table.column("event_type"), EventType.PAYLOAD_FORGOTTEN.value)
+        if not pc.any(mine).as_py():
+            return
+        columns = (table.filter(mine).column(n).to_pylist() for n in ("position", "envelope", "payload"))
+        for position, envelope, payload in zip(*columns, strict=True):
+            try:
+                event = upcast(Event(position, b"", decode_envelope(envelope), payload))
+                ranges = _forgotten_by(event.payload or b"").ranges
+            except msgspec.MsgspecError as error:
+                raise LogCorruptError(
+                    f"{path}: position {position} does not say what was forgotten: {error}; {_MEND}"
+                ) from error
+            self._said += ranges
+            self._named_by.update(dict.fromkeys(ranges, position))
+
+    def _check_forgotten(self, last: int) -> None:
+        """Payloads are gone where a PayloadForgotten says so, and nowhere else."""
+        said = _merged(self._said)
+        if said == self._gone:
+            return
+        if extra := _first_outside(self._gone, said):
+            raise LogCorruptError(
+                f"the payload of position {extra} is gone, and nothing says that it was forgotten; "
+                "restore the data folder from a backup"
+            )
+        left = _first_outside(said, self._gone)
+        by = next((p for (a, b), p in self._named_by.items() if a <= left <= b), 0)
+        if left > last:
+            raise LogCorruptError(f"position {by} forgets position {left}, which does not exist; {_MEND}")
         raise LogCorruptError(
-            f"{path} is damaged at byte {end} (position {position}); restore it from a backup"
+            f"position {by} says that the payload of position {left} was forgotten, but it is still there: "
+            "the forgetting was interrupted (or is under way); `session-mgmt-mcp forget` finishes it"
         )
 
 
-def _check_manifests(folder: str, log_id: str) -> None:
-    digest = None
-    for version in versions(folder)[-KEEP:]:  # older ones are left of an interrupted removal, perhaps not all
-        path = manifest_path(folder, version)
-        manifest = read_manifest(path)
-        if manifest.version != version or manifest.log_id != log_id:
-            raise LogCorruptError(f"{path} is of another version or log; restore it from a backup")
-        if digest is not None and manifest.previous != digest:
-            raise LogCorruptError(f"{path} does not follow version {version - 1}; restore it from a backup")
-        digest = sha256(Path(path).read_bytes()).digest().hex()
+def _check_end(path: str, raw: bytes, header: JournalHeader, frames: list[Frame], newest: bool) -> None:
+    """Raise where anything but zeros follows the last frame, or a closed journal has no closing frame."""
+    end = frames[-1].end if frames else HEADER.size
+    position = frames[-1].first + frames[-1].count if frames else header.first
+    closed = bool(frames) and frames[-1].count == 0
+    used = len(raw.rstrip(b"\0"))
+    if used > end:
+        if closed or not newest or says_damaged(raw[end:], end, header):
+            raise LogCorruptError(f"{path} is damaged at byte {end} (position {position}); {_MEND}")
+        raise LogCorruptError(
+            f"{path}: {used - end} bytes after the last whole frame, at byte {end} (position {position}), are no frame: "
+            "an append that broke off and was never acknowledged, or damage to the newest events; the next append "
+            "moves them to quarantine/"
+        )
+    if not newest and not closed:
+        raise LogCorruptError(
+            f"{path} is damaged at byte {end} (position {position}): it breaks off before its closing frame; {_MEND}"
+        )
 
 
-def _check_segment(folder: str, entry: SegmentEntry, chain: bytes, expected: int) -> tuple[bytes, int]:
-    path, ids = f"{folder}/segments/{entry.file}", f"{folder}/segments/{entry.ids}"
-    for name, digest in ((path, entry.sha256), (ids, entry.ids_sha256)):
-        if not os.path.exists(name):
-            raise LogCorruptError(f"{name} is missing; restore it from a backup")
-        if sha256_of(name) != digest:
-            raise LogCorruptError(f"{name} is not what the manifest says; restore it from a backup")
-    check_ids(ids)
-    if entry.first != expected or entry.chain_before != chain.hex():
-        raise LogCorruptError(f"{path} does not continue the log at position {expected}")
-    for rows in _frames(path):
-        if rows[0].position != expected or rows[0].frame != expected:
-            raise LogCorruptError(f"{path}: position {expected} is missing")
-        chain = _next_chain(chain, [_leaf(row) for row in rows])
-        expected += len(rows)
-    if entry.last != expected - 1 or entry.chain != chain.hex():
-        raise LogCorruptError(f"{path}: its chain is not the one the manifest names")
-    return chain, expected
+def _tail(folder: str) -> tuple[list[tuple[int, str]], bytes]:
+    """The journals, and the whole of the newest one, as of one moment between two appends."""
+    with _append_lock(folder):
+        journals = list_journals(folder)
+        return journals, Path(journals[-1][1]).read_bytes() if journals else b""
 
 
-def _frames(path: str) -> Iterator[list[Row]]:
-    frame: list[Row] = []
-    for group in read_rows(path):
-        for row in group:
-            if frame and row.frame != frame[0].frame:
-                yield frame
-                frame = []
-            frame.append(row)
-    if frame:
-        yield frame
+@contextlib.contextmanager
+def _append_lock(folder: str) -> Iterator[None]:
+    """Hold append.lock; nothing where there is none, since then nobody has appended here."""
+    path = f"{folder}/append.lock"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        deadline, pause = time.monotonic() + LOCK_TIMEOUT_S, 0.0002
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise LockTimeoutError(
+                        f"{path} was held by another process for {LOCK_TIMEOUT_S:g} s; "
+                        "end that process or let it go on, then verify again"
+                    ) from None
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.005)
+        yield
+    finally:
+        os.close(fd)
 
 
-def _leaf(row: Row) -> bytes:
-    if (row.payload is None) != (row.payload_salt is None):
-        raise LogCorruptError(f"position {row.position} has only one of payload and salt")
-    if (
-        row.payload_salt is not None
-        and sha256(row.payload_salt + (row.payload or b"")).digest() != row.payload_hash
-    ):
-        raise LogCorruptError(f"the payload of position {row.position} is not the one that was appended")
-    return bytes(
-        sha256(
-            b"\0" + row.position.to_bytes(8, "little") + row.event_id + row.payload_hash + row.envelope
-        ).digest()
-    )
+def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same positions as ranges in order that do not touch each other."""
+    out: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if out and first <= out[-1][1] + 1:
+            out[-1] = (out[-1][0], max(out[-1][1], last))
+        else:
+            out.append((first, last))
+    return out
+
+
+def _first_outside(ranges: list[tuple[int, int]], others: list[tuple[int, int]]) -> int:
+    """The first position of `ranges` that is in none of `others`, 0 for none; both in order."""
+    at = 0
+    for first, last in ranges:
+        while at < len(others) and others[at][1] < first:
+            at += 1
+        if at == len(others) or others[at][0] > first:
+            return first
+        if others[at][1] < last:
+            return others[at][1] + 1
+    return 0
