@@ -14,6 +14,7 @@ from session_mgmt_mcp.adapters.claude_code.capture import spawn_maintenance
 from session_mgmt_mcp.adapters.claude_code.importer import ImportReport, import_files
 from session_mgmt_mcp.adapters.claude_code.live import LiveTranscripts
 from session_mgmt_mcp.core.errors import DataFolderError, LockTimeoutError
+from session_mgmt_mcp.core.log.compact import compact
 from session_mgmt_mcp.core.log.journals import list_journals, try_lock
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.seal import seal
@@ -83,6 +84,8 @@ def maintain(
         views = publish.update(log, Path(log.folder), lambda *at: say(f"building the {at[0]} view", *at[1:]))
         again = forget_finish.forget_again(log, say)
         forgotten = len(completed) + len(again) + _retain(log, say)
+        # last: nobody waits for it, and what was just forgotten makes small segments
+        compact(log.folder, log.log_id, lambda *at: say("merging small segments", *at))
         return MaintenanceReport(
             unspooled, unreadable, imported, manifest.last, views["indexed"], forgotten=forgotten
         )
