@@ -30,8 +30,23 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=Tr
         return text_digest(self.text)
 
 
+_last = (
+    "",
+    hashlib.sha256(b"").hexdigest()[:16],
+)  # the same text is asked for twice in a row: for its key, for its row
+
+
 def text_digest(text: str) -> str:
     """16 hex digits of SHA-256 over the text without surrounding white space."""
+    global _last
+    known, digest = _last
+    if text is not known:
+        digest = _digest(text)
+        _last = (text, digest)
+    return digest
+
+
+def _digest(text: str) -> str:
     return hashlib.sha256(text.strip().encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -120,7 +135,9 @@ class FactsForgotten(Action, frozen=True):
 
     positions: tuple[int, ...] = ()
     action_keys: tuple[str, ...] = ()
-    texts: tuple[tuple[int, str, str], ...] = ()  # position, kind, text digest of what keeps its place in the order
+    texts: tuple[
+        tuple[int, str, str], ...
+    ] = ()  # position, kind, text digest of what keeps its place in the order
 
 
 class ContextNoted(Action, frozen=True):

@@ -59,8 +59,12 @@ class Completer:
             return
         place = self.facts.place
         done = [
-            place(record[0], Known._make(record[1:]))
-            for record in zip(*(column[start:end] for column in columns), strict=True)
+            place(session, row)
+            for session, row in zip(
+                columns[0][start:end],
+                zip(*(column[start:end] for column in columns[1:]), strict=True),
+                strict=True,
+            )
         ]
         table = rows.slice(start, end - start)
         for at, values in zip(_COMPLETED, zip(*done, strict=True), strict=True):

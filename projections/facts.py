@@ -9,15 +9,16 @@ A prompt, reply or thought whose payload was forgotten keeps its place in the or
 (`leave_place`), so that the keys of the others stay what they were.
 """
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
-from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row, source_rank
+from session_mgmt_mcp.projections.rows import ORDINAL_BITS, RANKS, Row
 
 SESSIONS_ROWS_MAX = 300_000  # whose facts are kept in memory; beyond, sessions are loaded anew when touched
 
 
 _TOOL = Row._fields.index("tool")
+_LAST_RANK = len(RANKS)  # of sources this version does not know
 
 
 class Known(NamedTuple):
@@ -32,7 +33,8 @@ class Known(NamedTuple):
     tool_use_id: str
 
 
-Order = tuple[int, int]  # smaller is better
+Fields = tuple[int, str, str, str, str, str, str]  # as Known has them
+Order = tuple[int, int]  # source's rank, then id, of documents negated: smaller is better
 Slot = TypeVar("Slot", bound=Hashable)
 KINDS_WITH_TWINS = ("PromptSubmitted", "AssistantReplied")  # meet their twin by text where ids differ
 KINDS_COUNTED = (*KINDS_WITH_TWINS, "AssistantThought")  # may have keys that want the order
@@ -45,11 +47,6 @@ def text_key(kind: str, session: str, digest: str, n: int) -> str:
     return f"{name}:{session}:{digest}:{n}" if name else ""
 
 
-def order_of(row_id: int, source: str) -> Order:
-    """Sorts the better of two reports of one fact first."""
-    return source_rank(source), -row_id if source == "document" else row_id
-
-
 class _Session:
     __slots__ = ("by_key", "by_text", "counts", "last", "rows", "tools")
 
@@ -60,11 +57,6 @@ class _Session:
         self.by_text: dict[tuple[str, str, int], Order] = {}
         self.counts: dict[tuple[str, str, str], int] = {}
         self.tools: dict[str, str] = {}
-
-    def nth(self, kind: str, source: str, digest: str) -> int:
-        slot = (kind, source, digest)
-        n = self.counts[slot] = self.counts.get(slot, 0) + 1
-        return n
 
 
 class Facts:
@@ -113,26 +105,25 @@ class Facts:
 
     def complete(self, row: Row) -> Row:
         """The row with its key, tool and `seq` filled in; `hidden` is brought up to date."""
-        known = Known(row.id, row.key, row.kind, row.source, row.text_digest, row.tool, row.tool_use_id)
+        known = (row.id, row.key, row.kind, row.source, row.text_digest, row.tool, row.tool_use_id)
         key, tool, seq = self.place(row.session, known)
         # By place, not by `_replace`, which takes longer than all of the above.
         return Row._make((row.id, key, *row[2:_TOOL], tool, *row[_TOOL + 1 : -1], seq))
 
-    def place(self, name: str, row: Known) -> tuple[str, str, int]:
+    def place(self, name: str, row: Fields) -> tuple[str, str, int]:
         """Completed key, tool and `seq` of the next row of session `name`; `hidden` is brought up to date."""
-        session = self._session(name)
+        session = self._sessions.get(name) or self._session(name)
         self._rows += 1
-        tool = row.tool
-        if row.tool_use_id and not tool:
-            tool = session.tools.get(row.tool_use_id, "")
+        tool, tool_use_id = row[5], row[6]
+        if tool_use_id and not tool:
+            tool = session.tools.get(tool_use_id, "")
         key, n, losers = self._place(session, row)
-        at = row.id >> ORDINAL_BITS
-        for loser in losers:
-            self.hidden.setdefault(loser, at)
-        if self.forgotten and (
-            key in self.forgotten or text_key(row.kind, name, row.text_digest, n) in self.forgotten
-        ):
-            self.hidden.setdefault(row.id, at)
+        if losers:
+            at = row[0] >> ORDINAL_BITS
+            for loser in losers:
+                self.hidden.setdefault(loser, at)
+        if self.forgotten and (key in self.forgotten or text_key(row[2], name, row[4], n) in self.forgotten):
+            self.hidden.setdefault(row[0], row[0] >> ORDINAL_BITS)
         return key, tool, session.rows
 
     def leave_place(self, name: str, place: Known) -> None:
@@ -161,32 +152,37 @@ class Facts:
         return session
 
     @staticmethod
-    def _place(session: _Session, row: Known) -> tuple[str, int, list[int]]:
+    def _place(session: _Session, row: Fields) -> tuple[str, int, Sequence[int]]:
         """The completed key, the order (0 where none is counted), the rows that lose against another by this row."""
-        key, n = row.key, 0
-        losers: list[int] = []
-        counted = row.kind in KINDS_COUNTED or key.endswith(":")
-        if counted:
-            n = session.nth(row.kind, row.source, row.text_digest)
-        if not key:
-            return key, n, losers
-        session.rows += 1
-        session.last = row.id
-        mine = order_of(row.id, row.source)
-        if counted:
-            if key.endswith(":"):
+        row_id, key, kind, source, digest, tool, tool_use_id = row
+        open_key = key[-1:] == ":"
+        if kind in KINDS_COUNTED or open_key:
+            slot = (kind, source, digest)
+            n = session.counts[slot] = session.counts.get(slot, 0) + 1
+            if open_key:
                 key = f"{key}{n}"
-            if row.kind in KINDS_WITH_TWINS:
-                losers += _contest(session.by_text, (row.kind, row.text_digest, n), mine)
-        losers += _contest(session.by_key, key, mine)
-        if row.kind == "ToolCalled" and row.tool_use_id:
-            session.tools.setdefault(row.tool_use_id, row.tool)
+        else:
+            n = 0
+        if not key:
+            return key, n, ()
+        session.rows += 1
+        session.last = row_id
+        mine = (RANKS.get(source, _LAST_RANK), -row_id if source == "document" else row_id)
+        losers: Sequence[int] = ()
+        if n and kind in KINDS_WITH_TWINS:
+            losers = _contest(session.by_text, (kind, digest, n), mine)
+        if key in session.by_key:
+            losers = (*losers, *_contest(session.by_key, key, mine))
+        else:
+            session.by_key[key] = mine
+        if tool and tool_use_id and kind == "ToolCalled":
+            session.tools.setdefault(tool_use_id, tool)
         return key, n, losers
 
 
-def _contest(best: dict[Slot, Order], slot: Slot, mine: Order) -> list[int]:
+def _contest(best: dict[Slot, Order], slot: Slot, mine: Order) -> tuple[int, ...]:
     holder = best.get(slot)
     if holder is None or mine < holder:
         best[slot] = mine
-        return [] if holder is None else [abs(holder[1])]
-    return [abs(mine[1])]
+        return () if holder is None else (abs(holder[1]),)
+    return (abs(mine[1]),)

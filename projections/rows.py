@@ -1,6 +1,6 @@
 """Actions as flat rows, the one shape the query view, the lexical index and the readers share."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from session_mgmt_mcp.core import actions as a
 from session_mgmt_mcp.core import interpret as interpretation
@@ -10,7 +10,12 @@ TEXT_CHARS_MAX = 64 * 1024
 EDIT_CHARS_MAX = 16 * 1024
 ORDINAL_BITS = 10
 ORDINALS_MAX = 1 << ORDINAL_BITS
-_RANKS = {"record": 0, "document": 1, "command": 2, "hook": 3}
+# 0 is the best source of a fact; sources this version does not know come last
+RANKS = {"record": 0, "document": 1, "command": 2, "hook": 3}
+
+
+_PLAIN = (a.PromptSubmitted, a.AssistantReplied, a.AssistantThought)  # kinds with nothing but what all have
+Texts = TypeVar("Texts", bound=tuple[str, ...])
 
 
 class Row(NamedTuple):
@@ -66,11 +71,6 @@ class Interpreted(NamedTuple):
     forgotten: list[a.FactsForgotten]
 
 
-def source_rank(source: str) -> int:
-    """0 is the best source of a fact; sources this version does not know come last."""
-    return _RANKS.get(source, len(_RANKS))
-
-
 def interpretation_version() -> int:
     """A change of it makes every projection rebuild itself."""
     return int(interpretation.INTERPRETATION_VERSION)
@@ -86,8 +86,8 @@ def rows_of(event: Event, actions: list[Any]) -> Interpreted:
     out = Interpreted([], [], [])
     source = str(event.envelope.source)
     left = len(actions) - ORDINALS_MAX
-    for ordinal, action in enumerate(actions[:ORDINALS_MAX]):
-        row_id = event.position << ORDINAL_BITS | ordinal
+    first = event.position << ORDINAL_BITS
+    for row_id, action in enumerate(actions[:ORDINALS_MAX], first):
         if isinstance(action, a.UsageReported):
             out.usage.append(_usage(row_id, action))
         elif isinstance(action, a.FactsForgotten):
@@ -128,67 +128,48 @@ def _bounded(text: str, limit: int) -> str:
 
 
 def _row(row_id: int, source: str, action: a.Action) -> Row:
-    text = action.text
-    if isinstance(action, a.ToolCalled) and action.command and action.command not in text:
-        text = f"{text}\n{action.command}".strip()
-    if isinstance(action, a.ReflectionRemembered) and action.tags:
-        text = f"{text}\n#{' #'.join(action.tags)}"
-    reason = getattr(action, "reason", "") or getattr(action, "trigger", "")
-    short = (
-        action.key,
-        action.session,
-        action.assistant,
-        action.actor,
-        action.record,
-        action.project,
-        action.branch,
-        action.parent,
-        getattr(action, "tool", ""),
-        getattr(action, "tool_use_id", ""),
-        getattr(action, "origin", ""),
-        reason,
-        getattr(action, "leaf", ""),
-    )
-    joined = "".join(short)
+    kind = type(action)
+    text, tool, tool_use_id, origin, reason, leaf, edit = action.text, "", "", "", "", "", ""
+    files: tuple[str, ...] = ()
+    is_error = False
+    if isinstance(action, a.ToolCalled):
+        tool, tool_use_id, files, edit = action.tool, action.tool_use_id, action.files, action.edit_text
+        if action.command and action.command not in text:
+            text = f"{text}\n{action.command}".strip()
+    elif isinstance(action, a.ToolReturned):
+        tool, tool_use_id, files = action.tool, action.tool_use_id, action.files
+        is_error = action.is_error
+    elif kind not in _PLAIN:
+        origin, leaf = getattr(action, "origin", ""), getattr(action, "leaf", "")
+        reason = getattr(action, "reason", "") or getattr(action, "trigger", "")
+        if isinstance(action, a.ReflectionRemembered) and action.tags:
+            text = f"{text}\n#{' #'.join(action.tags)}"
+    head = (action.key, action.session, action.assistant)
+    where = (action.record, action.project, action.branch, action.parent, tool, tool_use_id)
+    rest = (origin, reason, leaf)
+    joined = f"{''.join(head)}{action.actor}{''.join(where)}{''.join(rest)}"
+    actor = action.actor
     if not joined.isascii() or "\0" in joined:
-        short = tuple(map(_clean, short))  # type: ignore[assignment]
-    (
-        key,
-        session,
-        assistant,
-        actor,
-        record,
-        project,
-        branch,
-        parent,
-        tool,
-        tool_use_id,
-        origin,
-        reason,
-        leaf,
-    ) = short
-    return Row(
-        id=row_id,
-        key=key,
-        session=session,
-        assistant=assistant,
-        occurred_at=action.occurred_at,
-        actor=actor,
-        kind=type(action).__name__,
-        source=source,
-        record=record,
-        project=project,
-        branch=branch,
-        parent=parent,
-        tool=tool,
-        tool_use_id=tool_use_id,
-        files=tuple(map(_clean, getattr(action, "files", ()))),
-        is_error=bool(getattr(action, "is_error", False)),
-        origin=origin,
-        reason=reason,
-        leaf=leaf,
-        text_digest=action.text_digest,
-        text=_bounded(text, TEXT_CHARS_MAX),
-        edit=_bounded(getattr(action, "edit_text", ""), EDIT_CHARS_MAX),
-        seq=0,
+        head, where, rest, actor = _all_clean(head), _all_clean(where), _all_clean(rest), _clean(actor)
+    return Row._make(
+        (
+            row_id,
+            *head,
+            action.occurred_at,
+            actor,
+            kind.__name__,
+            source,
+            *where,
+            tuple(map(_clean, files)) if files else (),
+            is_error,
+            *rest,
+            action.text_digest,
+            _bounded(text, TEXT_CHARS_MAX),
+            _bounded(edit, EDIT_CHARS_MAX) if edit else "",
+            0,
+        )
     )
+
+
+def _all_clean(texts: Texts) -> Texts:
+    return tuple(map(_clean, texts))  # type: ignore[return-value]

@@ -99,26 +99,24 @@ def _prompt(facts: Facts, said: Payload) -> None:
         user_turn(facts, text, string(said.get("prompt_id")))
 
 
-def _called(facts: Facts, said: Payload) -> None:
+def _called(facts: Facts, said: Payload) -> tuple[str, ...]:
+    """Add the call; its files."""
     tool = string(said.get("tool_name"))
-    tool_called(facts, tool, said.get("tool_input"), string(said.get("tool_use_id")), _actor(said))
+    return tool_called(facts, tool, said.get("tool_input"), string(said.get("tool_use_id")), _actor(said))
 
 
 def _returned(facts: Facts, said: Payload) -> None:
-    _called(facts, said)
+    files = _called(facts, said)
     tool, response = string(said.get("tool_name")), said.get("tool_response")
     tool_use_id = string(said.get("tool_use_id"))
-    files = result_files(response) or tool_input(tool, said.get("tool_input")).files
-    tool_returned(facts, tool, tool_use_id, result_text(response), files, is_error=False)
+    text = result_text(response)
+    tool_returned(facts, tool, tool_use_id, text, result_files(response) or files, is_error=False)
 
 
 def _failed(facts: Facts, said: Payload) -> None:
-    _called(facts, said)
-    tool = string(said.get("tool_name"))
-    files = tool_input(tool, said.get("tool_input")).files
-    tool_returned(
-        facts, tool, string(said.get("tool_use_id")), string(said.get("error")), files, is_error=True
-    )
+    files = _called(facts, said)
+    tool, tool_use_id = string(said.get("tool_name")), string(said.get("tool_use_id"))
+    tool_returned(facts, tool, tool_use_id, string(said.get("error")), files, is_error=True)
 
 
 def _batch(facts: Facts, said: Payload) -> None:
@@ -154,7 +152,7 @@ def _displayed(facts: Facts, said: Payload) -> None:
     """Pieces of a reply as they are shown; `Stop` and the transcript hold the whole."""
 
 
-_HANDLERS: dict[str, Callable[[Facts, Payload], None]] = {
+_HANDLERS: dict[str, Callable[[Facts, Payload], object]] = {
     "SessionStart": _session_start,
     "SessionEnd": _session_end,
     "UserPromptSubmit": _prompt,

@@ -150,8 +150,8 @@ def _assistant_block(facts: Facts, block: dict[str, Any], actor: str, message_id
         facts.unknown(f"assistant/{kind}", readable(block.get("text")))
 
 
-def tool_called(facts: Facts, tool: str, arguments: Any, tool_use_id: str, actor: str) -> None:
-    """Add a ToolCalled; hooks and records give the same one the same key."""
+def tool_called(facts: Facts, tool: str, arguments: Any, tool_use_id: str, actor: str) -> tuple[str, ...]:
+    """Add a ToolCalled; hooks and records give the same one the same key. Returns its files."""
     text, files, command, edit_text = tool_input(tool, arguments)
     facts.add(
         ToolCalled,
@@ -164,6 +164,7 @@ def tool_called(facts: Facts, tool: str, arguments: Any, tool_use_id: str, actor
         command=command,
         edit_text=edit_text,
     )
+    return files
 
 
 def _usage(facts: Facts, usage: dict[str, Any], actor: str, message_id: str, model: str) -> None:

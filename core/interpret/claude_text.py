@@ -29,6 +29,7 @@ _NOT_PROMPTS = (
 _CONTINUED = "This session is being continued from a previous conversation"
 
 _PATH_KEYS = ("file_path", "notebook_path", "filePath")
+_FILE_KEYS = (*_PATH_KEYS, "path")
 _EDIT_KEYS = frozenset(
     ("old_string", "new_string", "content", "edits", "new_source", "file_text", "old_str", "new_str")
 )
@@ -146,9 +147,13 @@ def tool_input(tool: str, arguments: Any) -> ToolInput:
 
 
 def _files(tool: str, arguments: dict[str, Any]) -> tuple[str, ...]:
-    keys = _PATH_KEYS if tool in _FOLDER_TOOLS else (*_PATH_KEYS, "path")
-    found = (arguments.get(key) for key in keys)
-    return tuple(dict.fromkeys(path for path in found if isinstance(path, str) and path))
+    found: tuple[str, ...] = ()
+    for key in _PATH_KEYS if tool in _FOLDER_TOOLS else _FILE_KEYS:
+        if key in arguments:
+            path = arguments[key]
+            if isinstance(path, str) and path and path not in found:
+                found = (*found, path)
+    return found
 
 
 def _edit_text(arguments: dict[str, Any]) -> str:
@@ -171,7 +176,7 @@ def result_text(response: Any) -> str:
     file = response.get("file")
     if isinstance(file, dict):
         return string(file.get("content"))
-    found = [string(response.get(key)) for key in _RESULT_KEYS]
+    found = [string(response[key]) for key in _RESULT_KEYS if key in response]
     found.append(blocks_text(response.get("content")))
     filenames = response.get("filenames")
     if isinstance(filenames, list):

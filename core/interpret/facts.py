@@ -15,25 +15,26 @@ class Facts:
     """Collects the actions of one event. `shared` are the fields every action of it has."""
 
     def __init__(self, event: Event, *, record: str = "", uuid: str = "", **shared: str) -> None:
-        hex_id = event.event_id.hex()
         envelope = event.envelope
+        assistant, _, session = envelope.stream.partition("/")
         self.event = event
-        self.session = envelope.session
+        self.session = session
+        self.uuid = uuid
         self.shared: dict[str, Any] = {
-            "session": envelope.session,
-            "assistant": envelope.assistant,
+            "session": session,
+            "assistant": assistant,
             "occurred_at": envelope.occurred_at,
-            "record": record or uuid or hex_id,
+            "record": record or uuid or event.event_id.hex(),
             **shared,
         }
         self.actions: list[Action] = []
-        self._other = f"record:{uuid}" if uuid else f"event:{hex_id}"
         self._others = 0
 
     def other_key(self) -> str:
         """The key of a fact that has no better one; distinct for each of an event's."""
         self._others += 1
-        return self._other if self._others == 1 else f"{self._other}:{self._others}"
+        key = f"record:{self.uuid}" if self.uuid else f"event:{self.event.event_id.hex()}"
+        return key if self._others == 1 else f"{key}:{self._others}"
 
     def text_key(self, kind: str, text: str) -> str:
         """The key of a prompt or reply without an id; the projection completes it with the order."""
