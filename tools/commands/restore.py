@@ -4,8 +4,6 @@ import argparse
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-
 from session_mgmt_mcp.core.backup.cut import Chosen
 from session_mgmt_mcp.core.backup.restore import Point, Restored
 from session_mgmt_mcp.tools import backups
@@ -48,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
     for line in notes:
         note(line)
     if args.json:
-        emit_json({**msgspec.to_builtins(done), "notes": notes})
+        chosen = done.chosen and done.chosen._asdict()
+        emit_json({**done._asdict(), "chosen": chosen, "notes": notes})
     else:
         _print(done)
     return 0
