@@ -52,6 +52,12 @@ class Manifest(msgspec.Struct, frozen=True):
         return bytes.fromhex(self.segments[-1].chain) if self.segments else b""
 
 
+class _Version(msgspec.Struct):
+    """What every manifest says, whatever its version."""
+
+    format_version: int
+
+
 def manifest_path(folder: str, version: int) -> str:
     return f"{folder}/manifest/{version:020d}.json"
 
@@ -78,14 +84,14 @@ def read_manifest(path: str) -> Manifest:
     if sha256(body).digest().hex().encode() != digest.removesuffix(b'"}\n'):
         raise LogCorruptError(f"{path} does not match its own checksum; restore it from a backup")
     try:
-        manifest = msgspec.json.decode(body + b"}", type=Manifest)
+        version = msgspec.json.decode(body + b"}", type=_Version).format_version
+        if version > FORMAT_VERSION:  # before the rest, which may be called otherwise then
+            raise FormatTooNewError(
+                f"{path} is in format {version}, this program reads up to {FORMAT_VERSION}: upgrade session-mgmt-mcp"
+            )
+        return msgspec.json.decode(body + b"}", type=Manifest)
     except msgspec.MsgspecError as error:
         raise LogCorruptError(f"{path}: {error}; restore it from a backup") from None
-    if manifest.format_version > FORMAT_VERSION:
-        raise FormatTooNewError(
-            f"{path} is in format {manifest.format_version}, this program reads up to {FORMAT_VERSION}: upgrade it"
-        )
-    return manifest
 
 
 def publish(folder: str, base: Manifest, log_id: str, segments: tuple[SegmentEntry, ...]) -> Manifest | None:
