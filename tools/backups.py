@@ -68,10 +68,7 @@ def back_up(app: App, destination: str, keep: Keep | None = None, progress: Prog
 
 def check_backup(destination: str, snapshot: str | None = None, progress: Progress | None = None) -> Checked:
     """Read a whole snapshot. Raises LogCorruptError naming the object that fails."""
-    store = open_store(destination)
-    if identify(store) is None:
-        raise InputError(f"{store.url} holds no backup")
-    return check(store, snapshot, progress)
+    return check(open_store(destination), snapshot, progress)
 
 
 def snapshots(destination: str) -> list[Snapshot]:

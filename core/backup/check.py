@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from session_mgmt_mcp.core.backup.layout import Piece, find_snapshot, object_name
+from session_mgmt_mcp.core.backup.layout import Piece, find_snapshot, identify, object_name
 from session_mgmt_mcp.core.backup.purge import Progress
 from session_mgmt_mcp.core.backup.store import ObjectStore, checked
 from session_mgmt_mcp.core.backup.tail import parse_piece
-from session_mgmt_mcp.core.errors import LogCorruptError
+from session_mgmt_mcp.core.errors import InputError, LogCorruptError
 from session_mgmt_mcp.core.log.journals import first_chain
 from session_mgmt_mcp.core.log.manifest import SegmentEntry
 
@@ -26,6 +26,8 @@ class Checked(NamedTuple):
 
 def check(store: ObjectStore, snapshot: str | None = None, progress: Progress | None = None) -> Checked:
     """Read a snapshot (default: the newest). Raises LogCorruptError naming the object that fails, InputError."""
+    if identify(store) is None:
+        raise InputError(f"{store.url} holds no backup")
     found = find_snapshot(store, snapshot)[1]
     objects = found.objects()
     total = sum(size for size in objects.values() if size > 0)

@@ -18,6 +18,7 @@ from session_mgmt_mcp.core.log.durable import boot_id, sha256
 GRACE_US = 86_400 * 1_000_000  # a mark of another machine counts no longer than this
 WAIT_S = 600.0
 _POLL_S = 0.2
+_MINE: set[str] = set()  # of this process; another with its process id is another process
 _BACKUP, _COLLECT = "backup", "collect"
 _MARK = re.compile(r"running/(\d{20})-(backup|collect)-([0-9a-f]{16})-(\d+)-[0-9a-f]{8}")
 
@@ -25,8 +26,7 @@ _MARK = re.compile(r"running/(\d{20})-(backup|collect)-([0-9a-f]{16})-(\d+)-[0-9
 @contextlib.contextmanager
 def adding(store: ObjectStore) -> Iterator[None]:
     """While this lasts nobody removes objects. Raises DestinationError where somebody goes on doing so."""
-    mark = _put(store, _BACKUP)
-    try:
+    with _mark(store, _BACKUP) as mark:
         deadline = time.monotonic() + WAIT_S
         while _others(store, mark, _COLLECT):
             if time.monotonic() > deadline:
@@ -35,8 +35,6 @@ def adding(store: ObjectStore) -> Iterator[None]:
                 )
             time.sleep(_POLL_S)
         yield
-    finally:
-        _drop(store, mark)
 
 
 @contextlib.contextmanager
@@ -44,29 +42,28 @@ def alone(store: ObjectStore, wait_s: float = 10.0) -> Iterator[bool]:
     """Whether nobody else is at work here, and none will begin while this lasts: objects may be removed then."""
     deadline = time.monotonic() + wait_s
     while True:
-        mark = _put(store, _COLLECT)
-        try:
+        with _mark(store, _COLLECT) as mark:
             others = _others(store, mark, "")
             if not others:
                 yield True
                 return
-        finally:
-            _drop(store, mark)
         if any(f"-{_BACKUP}-" in other for other in others) or time.monotonic() > deadline:
             yield False
             return
         time.sleep(_POLL_S * random.random())
 
 
-def _put(store: ObjectStore, kind: str) -> str:
+@contextlib.contextmanager
+def _mark(store: ObjectStore, kind: str) -> Iterator[str]:
     mark = f"running/{now_us():020}-{kind}-{_machine()}-{os.getpid()}-{os.urandom(4).hex()}"
-    store.put(mark, [b"\n"])
-    return mark
-
-
-def _drop(store: ObjectStore, mark: str) -> None:
-    with contextlib.suppress(DestinationError):  # it stops counting when this process ends
-        store.delete(mark)
+    _MINE.add(mark)
+    try:
+        store.put(mark, [b"\n"])
+        yield mark
+    finally:
+        _MINE.discard(mark)
+        with contextlib.suppress(DestinationError):  # it stops counting anyhow
+            store.delete(mark)
 
 
 def _others(store: ObjectStore, mine: str, kind: str) -> list[str]:
@@ -88,6 +85,8 @@ def _is_over(mark: re.Match[str]) -> bool:
         return True
     if mark[3] != _machine():
         return False
+    if int(mark[4]) == os.getpid():
+        return mark[0] not in _MINE
     try:
         os.kill(int(mark[4]), 0)
     except ProcessLookupError:
