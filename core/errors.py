@@ -37,6 +37,12 @@ class LogCorruptError(SessionMgmtError):
     exit_code = 4
 
 
+class ForgetUnfinishedError(LogCorruptError):
+    """Payloads that are said to be forgotten are still there: the forgetting was interrupted, or is under way."""
+
+    kind = "forget_unfinished"
+
+
 class AppendError(SessionMgmtError):
     """The event could not be made durable (disk full, I/O error). It was not acknowledged."""
 

@@ -15,7 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from session_mgmt_mcp.core.envelope import Event, EventType, decode_envelope
-from session_mgmt_mcp.core.errors import DataFolderError, FormatTooNewError, LockTimeoutError, LogCorruptError
+from session_mgmt_mcp.core.errors import (
+    DataFolderError,
+    ForgetUnfinishedError,
+    FormatTooNewError,
+    LockTimeoutError,
+    LogCorruptError,
+)
 from session_mgmt_mcp.core.events import PayloadForgotten
 from session_mgmt_mcp.core.log.columns import CHAIN_COLUMNS, ChainWalk, check_payloads, journal_table
 from session_mgmt_mcp.core.log.durable import sha256
@@ -58,7 +64,7 @@ class Verified(NamedTuple):
 def verify(folder: str, log_id: str, progress: Progress | None = None) -> Verified:
     """Read every byte of the log. Changes nothing; safe while others append, seal and compact.
 
-    Raises LogCorruptError naming the file or position that fails, FormatTooNewError, DataFolderError (a file cannot be
+    Raises LogCorruptError naming the file or position that fails (ForgetUnfinishedError too), FormatTooNewError, DataFolderError (a file cannot be
     read), LockTimeoutError (somebody holds append.lock, which is taken for a moment).
     """
     for left in reversed(range(_TRIES)):
@@ -308,9 +314,9 @@ class _Pass:
         by = next((p for (a, b), p in self._named_by.items() if a <= left <= b), 0)
         if left > last:
             raise LogCorruptError(f"position {by} forgets position {left}, which does not exist; {_MEND}")
-        raise LogCorruptError(
+        raise ForgetUnfinishedError(
             f"position {by} says that the payload of position {left} was forgotten, but it is still there: "
-            "the forgetting was interrupted (or is under way); `session-mgmt-mcp forget` finishes it"
+            "the forgetting was interrupted, or is under way; the next maintenance finishes it"
         )
 
 
