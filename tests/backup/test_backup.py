@@ -102,7 +102,7 @@ def test_a_copy_that_went_its_own_way_is_refused(tmp_path: Path, longer: bool) -
 def test_a_rotten_segment_is_not_backed_up(tmp_path: Path) -> None:
     store = memory_store()
     with sealed_and_open(tmp_path / "data") as log:
-        path = sorted((tmp_path / "data" / "segments").glob("*.parquet"))[0]
+        path = min((tmp_path / "data" / "segments").glob("*.parquet"))
         raw = bytearray(path.read_bytes())
         raw[len(raw) // 2] ^= 1
         os.chmod(path, 0o600)
@@ -114,7 +114,7 @@ def test_a_rotten_segment_is_not_backed_up(tmp_path: Path) -> None:
 
 def test_a_missing_segment_is_named(tmp_path: Path) -> None:
     with sealed_and_open(tmp_path / "data") as log:
-        path = sorted((tmp_path / "data" / "segments").glob("*.parquet"))[0]
+        path = min((tmp_path / "data" / "segments").glob("*.parquet"))
         path.unlink()
         with pytest.raises(LogCorruptError, match=path.name):
             create(log, memory_store())
@@ -146,10 +146,7 @@ def test_an_object_that_was_left_half_written_is_copied_again(tmp_path: Path) ->
     with sealed_and_open(tmp_path / "data") as log:
         with pytest.raises(Killed):
             create(log, FailingStore(store, 5, after=True))
-        [whole, *_] = (tmp_path / "backup" / "objects").rglob("*")
-        for path in (tmp_path / "backup" / "objects").rglob("*"):
-            if path.is_file():
-                whole = path
+        whole = next(path for path in (tmp_path / "backup" / "objects").rglob("*") if path.is_file())
         whole.write_bytes(whole.read_bytes()[:-1] + b"?")
         create(log, store)
         assert check(store).position == log.head().position
