@@ -2,11 +2,8 @@
 (FORMAT.md section 4, Verify).
 """
 
-import contextlib
-import fcntl
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,15 +16,14 @@ from session_mgmt_mcp.core.errors import (
     DataFolderError,
     ForgetUnfinishedError,
     FormatTooNewError,
-    LockTimeoutError,
     LogCorruptError,
 )
 from session_mgmt_mcp.core.events import PayloadForgotten
-from session_mgmt_mcp.core.log.columns import CHAIN_COLUMNS, ChainWalk, check_payloads, journal_table
+from session_mgmt_mcp.core.log.columns import CHAIN_COLUMNS, ChainWalk, check_payloads
 from session_mgmt_mcp.core.log.durable import sha256
 from session_mgmt_mcp.core.log.folder import parse_format
-from session_mgmt_mcp.core.log.frame import HEADER, Frame, JournalHeader, decode_header, says_damaged, scan
-from session_mgmt_mcp.core.log.journals import first_chain, list_journals
+from session_mgmt_mcp.core.log.journal_check import Span, check_journal, tail
+from session_mgmt_mcp.core.log.journals import first_chain
 from session_mgmt_mcp.core.log.manifest import (
     KEEP,
     Manifest,
@@ -39,7 +35,6 @@ from session_mgmt_mcp.core.log.manifest import (
 from session_mgmt_mcp.core.log.segment import ahead, check_ids, read_tables, sha256_of
 from session_mgmt_mcp.core.upcast import upcast
 
-LOCK_TIMEOUT_S = 30.0
 _TRIES = 20
 _MEND = "restore it from a backup"
 _COLUMNS = [*CHAIN_COLUMNS, "event_type", "payload_salt", "payload"]
@@ -84,16 +79,6 @@ def verify(folder: str, log_id: str, progress: Progress | None = None) -> Verifi
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-class _Span(NamedTuple):
-    """A journal that checks in itself."""
-
-    path: str
-    first: int
-    last: int  # position; first - 1 where it holds nothing
-    before: bytes  # chain
-    after: bytes
-
-
 class _Pass:
     """One reading of the log."""
 
@@ -115,7 +100,7 @@ class _Pass:
 
     def run(self) -> Verified:
         genesis = self._format()
-        journals, newest = _tail(self.folder)  # as of one moment; what is appended later is not looked at
+        journals, newest = tail(self.folder)  # as of one moment; what is appended later is not looked at
         spans = self._journals(journals, newest)
         manifests = self._manifests()
         manifest = manifests[-1] if manifests else None
@@ -160,7 +145,7 @@ class _Pass:
 
     # -- journals ------------------------------------------------------------------------------------------------
 
-    def _journals(self, journals: list[tuple[int, str]], newest: bytes) -> list[_Span]:
+    def _journals(self, journals: list[tuple[int, str]], newest: bytes) -> list[Span]:
         """Each journal checked in itself. One that went away meanwhile was sealed: its segment is checked instead."""
         spans = []
         for k in reversed(range(len(journals))):  # the newest first: it says how many events there are
@@ -170,29 +155,15 @@ class _Pass:
             except FileNotFoundError:
                 continue
             self._count(len(raw))
-            spans.append(self._journal(first, path, raw, newest=k == len(journals) - 1))
+            span, table = check_journal(first, path, raw, self.log_id, newest=k == len(journals) - 1)
+            spans.append(span)
+            if table is not None:
+                self._look_for_tombstones(table, path)
+            self.total = max(self.total, span.last)
+            self._passed(span.last - span.first + 1)
         return spans[::-1]
 
-    def _journal(self, first: int, path: str, raw: bytes, newest: bool) -> _Span:
-        header = decode_header(raw[: HEADER.size], path)
-        if header.first != first or header.log_id.hex() != self.log_id:
-            raise LogCorruptError(f"{path}: its header is of another position or log; {_MEND}")
-        data = memoryview(raw)
-        frames = scan(data[HEADER.size :], HEADER.size, header, first)
-        _check_end(path, raw, header, frames, newest)
-        held = [frame for frame in frames if frame.count]
-        last = sum(frame.count for frame in held) + first - 1
-        self.total = max(self.total, last)
-        after = header.chain
-        if held:
-            table, after = journal_table(path, header, data, held)
-            self._look_for_tombstones(table, path)
-        if frames and frames[-1].chain != after:
-            raise LogCorruptError(f"{path}: the chain breaks at its closing frame; {_MEND}")
-        self._passed(last - first + 1)
-        return _Span(path, first, last, header.chain, after)
-
-    def _continue(self, head: tuple[int, bytes], span: _Span) -> tuple[int, bytes]:
+    def _continue(self, head: tuple[int, bytes], span: Span) -> tuple[int, bytes]:
         """The head after this journal, which follows the head, or lies before it since it is sealed."""
         position, chain = head
         if span.last <= position and span.first <= position:
@@ -230,7 +201,7 @@ class _Pass:
             raise LogCorruptError(f"{self.folder}/manifest lacks a version before {kept[-1]}; {_MEND}")
         return out
 
-    def _segments(self, manifest: Manifest | None, genesis: bytes, spans: list[_Span]) -> tuple[int, bytes]:
+    def _segments(self, manifest: Manifest | None, genesis: bytes, spans: list[Span]) -> tuple[int, bytes]:
         """Position and chain after the segments; journals that are sealed already must agree with them."""
         last = manifest.last if manifest else 0
         sealed = [span for span in spans if span.first <= last]
@@ -318,61 +289,6 @@ class _Pass:
             f"position {by} says that the payload of position {left} was forgotten, but it is still there: "
             "the forgetting was interrupted, or is under way; the next maintenance finishes it"
         )
-
-
-def _check_end(path: str, raw: bytes, header: JournalHeader, frames: list[Frame], newest: bool) -> None:
-    """Raise where anything but zeros follows the last frame, or a closed journal has no closing frame."""
-    end = frames[-1].end if frames else HEADER.size
-    position = frames[-1].first + frames[-1].count if frames else header.first
-    closed = bool(frames) and frames[-1].count == 0
-    used = len(raw.rstrip(b"\0"))
-    if used > end:
-        if closed or not newest or says_damaged(raw[end:], end, header):
-            raise LogCorruptError(f"{path} is damaged at byte {end} (position {position}); {_MEND}")
-        raise LogCorruptError(
-            f"{path}: {used - end} bytes after the last whole frame, at byte {end} (position {position}), are no frame: "
-            "an append that broke off and was never acknowledged, or damage to the newest events; the next append "
-            "moves them to quarantine/"
-        )
-    if not newest and not closed:
-        raise LogCorruptError(
-            f"{path} is damaged at byte {end} (position {position}): it breaks off before its closing frame; {_MEND}"
-        )
-
-
-def _tail(folder: str) -> tuple[list[tuple[int, str]], bytes]:
-    """The journals, and the whole of the newest one, as of one moment between two appends."""
-    with _append_lock(folder):
-        journals = list_journals(folder)
-        return journals, Path(journals[-1][1]).read_bytes() if journals else b""
-
-
-@contextlib.contextmanager
-def _append_lock(folder: str) -> Iterator[None]:
-    """Hold append.lock; nothing where there is none, since then nobody has appended here."""
-    path = f"{folder}/append.lock"
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield
-        return
-    try:
-        deadline, pause = time.monotonic() + LOCK_TIMEOUT_S, 0.0002
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise LockTimeoutError(
-                        f"{path} was held by another process for {LOCK_TIMEOUT_S:g} s; "
-                        "end that process or let it go on, then verify again"
-                    ) from None
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.005)
-        yield
-    finally:
-        os.close(fd)
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
