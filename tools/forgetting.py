@@ -116,7 +116,8 @@ def _after_forget(app: App, report: ForgetReport) -> tuple[tuple[str, ...], tupl
     from session_mgmt_mcp.tools import backups
 
     try:
-        return tuple(backups.after_forget(app, report)), ()
+        lines = tuple(backups.after_forget(app, report))
+        return lines, tuple(line for line in lines if "still holds" in line)
     except (SessionMgmtError, OSError) as error:
         return (), (f"backups may still hold it: {error}; back up there again to take it out",)
 

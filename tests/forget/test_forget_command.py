@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,7 +27,9 @@ def told(run: Run, data: Path, tmp_path: Path) -> Path:
     )
     assert run("import", str(path))["appended"] == 3
     report(data, hook(prompt=SECRET), hook(prompt="go on"))
-    assert left_in(data)
+    places = left_in(data)
+    for part in ("journal/", "segments/", "views/query/", "views/lexical/"):
+        assert any(name.startswith(part) for name in places), part
     return path
 
 
@@ -260,3 +263,37 @@ def test_an_open_server_does_not_show_it_afterwards(run: Run, data: Path, told: 
         run("forget", "--pattern", PLAIN, "--yes")
         assert server.views.search("heron") == []
         assert server.log.get([moment.position])[moment.position].payload is None
+
+
+def test_backups_lose_it_too_and_one_that_cannot_be_reached_is_named(
+    run: Run, data: Path, told: Path, tmp_path: Path
+) -> None:
+    near, far, away = tmp_path / "near", tmp_path / "far", tmp_path / "away"
+    run("backup", str(near))
+    run("backup", str(far))
+    far.rename(away)
+    far.write_text("no folder any more")
+    done = run("forget", "--pattern", PLAIN, "--yes", code=1)
+    assert left_in(near) == []
+    assert [str(far) in line for line in done["findings"]] == [True]
+    far.unlink()
+    away.rename(far)
+    assert left_in(far)
+    run("backup", str(far))
+    assert left_in(far) == []
+
+
+def test_an_older_backup_restored_holds_nothing_of_it(
+    run: Run, data: Path, told: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept"
+    run("backup", str(tmp_path / "backup"))
+    shutil.copytree(tmp_path / "backup", kept)  # one nobody knows of
+    run("forget", "--pattern", PLAIN, "--yes")
+    assert left_in(kept)
+    run("restore", str(kept), "--to", str(tmp_path / "restored"))
+    assert left_in(tmp_path / "restored") == []
+    monkeypatch.setenv("SESSION_MGMT_DATA_DIR", str(tmp_path / "restored"))
+    run("import", str(told))
+    assert left_in(tmp_path / "restored") == []
+    assert run("search", "heron")["results"] == []

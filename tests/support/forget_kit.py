@@ -5,9 +5,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from session_mgmt_mcp.adapters.claude_code.capture import capture
+from session_mgmt_mcp.projections.lexical import open_indexes
 
 SECRET = 'the "blue" heron-7731 nests\nbehind the mill'
 PLAIN = "heron-7731"
@@ -55,28 +58,38 @@ def report(data: Path, *payloads: bytes) -> None:
 
 
 def left_in(folder: Path, needles: Iterable[bytes] = FORMS) -> list[str]:
-    """Every file of a data folder that holds one of these, as bytes, in a column, or in an index's stored document."""
+    """Every file of a folder that holds one of these: as bytes, in a column of a Parquet or DuckDB file (whatever its name),
+    or in the documents of a lexical index (then its folder).
+    """
     wanted = list(needles)
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    indexes = {path.parent.parent for path in files if path.name == "meta.json"}
     return [
         str(path.relative_to(folder))
-        for path in sorted(p for p in folder.rglob("*") if p.is_file())
-        if any(needle in _content(path) for needle in wanted)
+        for path, content in (
+            *((p, _content(p)) for p in files),
+            *((i, _documents(i)) for i in sorted(indexes)),
+        )
+        if any(needle in content for needle in wanted)
     ]
 
 
 def _content(path: Path) -> bytes:
     raw = path.read_bytes()
-    if path.suffix == ".parquet":
-        table = pq.read_table(path)
-        raw += b"\n".join(_bytes(value) for name in table.column_names for value in table[name].to_pylist())
-    if path.suffix == ".duckdb":
-        raw += _tables(path)
-    return raw
+    if raw[:4] == b"PAR1":
+        table = pq.read_table(pa.BufferReader(raw))
+        return raw + b"\n".join(
+            _bytes(value) for name in table.column_names for value in table[name].to_pylist()
+        )
+    return raw + _tables(path) if raw[8:12] == b"DUCK" else raw
+
+
+def _documents(folder: Path) -> bytes:
+    """What a lexical index keeps in compressed blocks."""
+    return b"\n".join(stored for index in open_indexes(folder) for stored in index.stored())
 
 
 def _tables(path: Path) -> bytes:
-    import duckdb
-
     with duckdb.connect(str(path), read_only=True) as base:
         names = [name for (name,) in base.execute("SHOW TABLES").fetchall()]
         return b"\n".join(
