@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -27,6 +27,7 @@ from session_mgmt_mcp.core.settings import data_dir
 from session_mgmt_mcp.tools.app import App
 
 RECORD = "backups.json"
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class Destination(msgspec.Struct, frozen=True):
@@ -129,7 +130,7 @@ def after_forget(app: App, report: object = None) -> list[str]:
 
 
 def _purge_one(url: str, forgotten: Sequence[PayloadForgotten], folder: Path) -> str:
-    mend = f"`session-mgmt-mcp backup {url}` takes it out once that works"
+    mend = f"`session-mgmt-mcp backup {url}` takes it out"
     try:
         store = open_store(url)
         if identify(store) is None:
@@ -205,6 +206,6 @@ def parse_time(text: str) -> int:
     A date alone means its first moment.
     """
     try:
-        return int(datetime.fromisoformat(text).astimezone().timestamp() * 1e6)
+        return (datetime.fromisoformat(text).astimezone() - _EPOCH) // timedelta(microseconds=1)
     except (ValueError, OverflowError, OSError):
         raise InputError(f"{text!r} is no time: write 2026-01-31 or 2026-01-31T15:04:05[+01:00]") from None

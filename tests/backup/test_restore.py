@@ -96,7 +96,10 @@ def test_a_restore_killed_at_any_step_is_finished_by_the_next(
                 restored(store, target, point)
         with FileLog(target) as back:
             assert content(back)[: len(before)] == before
-        assert sorted(path.name for path in tmp_path.iterdir()) in (["back", "data"], ["back", "back.restoring", "data"])
+        assert sorted(path.name for path in tmp_path.iterdir()) in (
+            ["back", "data"],
+            ["back", "back.restoring", "data"],
+        )
         shutil.rmtree(target)
         shutil.rmtree(tmp_path / "back.restoring", ignore_errors=True)
     assert steps.number > 15
