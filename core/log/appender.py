@@ -20,7 +20,8 @@ from session_mgmt_mcp.core.log.frame import (
     HEADER,
     ZERO8,
     JournalHeader,
-    encode_frame,
+    encode_body,
+    frame_of,
     zeros_ahead,
 )
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     Find = Callable[["Appender", list[bytes]], dict[bytes, int]]
 
 SHM_BYTES = 4096
+FLAG_BYTES = 32  # of append.lock: the salt of a journal whose sync failed; the rest is free
 _JOURNAL = struct.Struct("<8s16sQ16s")  # of which journal tail.shm speaks: magic, boot, inode, salt
 _END = struct.Struct("<QQ32s")  # end, next position, chain
 _STATE_BYTES = _JOURNAL.size + _END.size  # and a crc
@@ -67,9 +69,11 @@ class Appender:
         self._count_lock = allocate_lock()
         self._syncing = 0  # appends of this process that are past the append lock and use its files
         self._unused: list[int] = []  # files to close when none of them is left
-        self._pid = 0
+        self._owner = os.getpid()
+        self._opened = False
         self.lock_fd = self.fd = -1
-        self.shm: mmap.mmap
+        self.shm: mmap.mmap  # tail.shm
+        self.flag: mmap.mmap  # append.lock, which nobody ever replaces
 
     def append(
         self, entries: "Sequence[Entry]", find: "Find | None" = None, timeout_s: float = LOCK_TIMEOUT_S
@@ -80,17 +84,19 @@ class Appender:
         nothing is looked up. Returns [(position, appended)] in order, once durable.
         """
         hashed = _hashed(entries)  # what takes time and needs no place in the log is done before the lock
-        self._forget_parents_threads()
+        body = encode_body(hashed) if find is None else b""
+        if self._owner != os.getpid():
+            self._forget_parent()
         with self._thread_lock:
             self._lock(timeout_s)
             try:
                 self._locate()
                 out, new = self._place(hashed, find)
                 if new:
-                    self._write(new)
+                    self._write(new, body or encode_body(new))
                 with self._count_lock:
                     self._syncing += 1
-                files = (self.fd, self.lock_fd, self.shm, self.header.salt, self.end)
+                files = (self.fd, self.flag, self.shm, self.header.salt, self.end)
             except OSError as error:
                 raise self._failed("append to", error) from error
             finally:
@@ -103,7 +109,8 @@ class Appender:
 
     def locked(self, action: "Callable[[Appender], T]", timeout_s: float = LOCK_TIMEOUT_S) -> "T":
         """Run `action(self)` under the append lock with the tail located; for roll and the like."""
-        self._forget_parents_threads()
+        if self._owner != os.getpid():
+            self._forget_parent()
         with self._thread_lock:
             self._lock(timeout_s)
             try:
@@ -116,12 +123,13 @@ class Appender:
 
     def close(self) -> None:
         """Let go of the files, once no append of another thread is using them."""
-        self._forget_parents_threads()
+        if self._owner != os.getpid():
+            self._forget_parent()
         with self._thread_lock:
-            if self._pid == os.getpid():
+            if self._opened:
                 self.let_go(self.fd, self.lock_fd)
-                del self.shm
-            self._pid = 0
+                del self.shm, self.flag
+            self._opened = False
             self.lock_fd = self.fd = -1
 
     def let_go(self, *fds: int) -> None:
@@ -165,8 +173,8 @@ class Appender:
             position += 1
         return out, new
 
-    def _write(self, new: "list[Hashed]") -> None:
-        size = FRAME.size + sum([40 + len(e[2]) + len(e[3]) for e in new])
+    def _write(self, new: "list[Hashed]", body: bytes) -> None:
+        size = FRAME.size + len(body)
         if size > FRAME_BYTES_MAX:
             raise InputError(
                 f"{size} bytes in one append; the limit is {FRAME_BYTES_MAX}: append it in parts"
@@ -182,7 +190,7 @@ class Appender:
             for k, e in enumerate(new)
         ]
         chain = sha256(self.chain + b"".join(hashes)).digest()
-        frame = encode_frame(self.header, self.end, first, self.durable_upto(), chain, new)
+        frame = frame_of(self.header, self.end, first, self.durable_upto(), chain, len(new), body)
         ahead = zeros_ahead(self.end, len(frame), self.header.capacity)
         written = os.pwrite(self.fd, frame + bytes(ahead) if ahead else frame, self.end)
         if written < len(frame):
@@ -206,10 +214,8 @@ class Appender:
         state = self.load_state()
         if state is None or self.poisoned() or os.pread(self.fd, 8, state[0]) != ZERO8:
             return False
-        if not os.fstat(self.fd).st_nlink:
-            return False
         self.end, self.next, self.chain = state
-        return True
+        return os.fstat(self.fd).st_nlink > 0
 
     # -- what processes tell each other --------------------------------------------------------------------------
 
@@ -245,12 +251,12 @@ class Appender:
         _store_durable(self.shm, self.header.salt, self.end)
 
     def poisoned(self) -> bool:
-        """Whether a sync of the open journal failed: append.lock, which nobody ever replaces, begins with its salt."""
-        return os.pread(self.lock_fd, 16, 0) == self.header.salt
+        """Whether a sync of the open journal failed."""
+        return self.flag[:16] == self.header.salt
 
     def poison(self) -> None:
         """Nobody shall trust the open journal any more."""
-        _poison(self.lock_fd, self.header.salt)
+        self.flag[:16] = self.header.salt
 
     def sync_or_poison(self) -> None:
         """Sync the open journal; where that fails it is not trusted again (FORMAT.md, A failed sync)."""
@@ -265,7 +271,7 @@ class Appender:
 
     # -- outside the lock ----------------------------------------------------------------------------------------
 
-    def _make_durable(self, fd: int, lock_fd: int, shm: mmap.mmap, salt: bytes, end: int) -> None:
+    def _make_durable(self, fd: int, flag: mmap.mmap, shm: mmap.mmap, salt: bytes, end: int) -> None:
         """Sync what was written up to `end`, unless somebody did; nothing is acknowledged before this returns."""
         # One thread at a time: they share the descriptor, and the kernel reports a failed write on it only once.
         with self._sync_lock:
@@ -275,11 +281,11 @@ class Appender:
             try:
                 sync_file(fd)
             except OSError as error:
-                _poison(lock_fd, salt)
+                flag[:16] = salt
                 raise AppendError(
                     f"cannot make the append to {self.folder} durable: {error.strerror}"
                 ) from error
-            if os.pread(lock_fd, 16, 0) == salt:
+            if flag[:16] == salt:
                 raise AppendError(f"an earlier write to the journal in {self.folder} failed; append again")
             stored, offset = _load_durable(shm)
             if not stored or (stored == salt and offset < end):  # else another journal is open by now
@@ -287,14 +293,15 @@ class Appender:
 
     # -- opening -------------------------------------------------------------------------------------------------
 
-    def _forget_parents_threads(self) -> None:
-        """A thread that held a lock when the process was forked does not exist in the child."""
-        if self._pid and self._pid != os.getpid():
-            self._thread_lock, self._sync_lock, self._count_lock = (allocate_lock() for _ in range(3))
-            self._syncing = 0
+    def _forget_parent(self) -> None:
+        """After a fork: threads that held locks do not exist in the child, and it must not share the parent's files."""
+        self._thread_lock, self._sync_lock, self._count_lock = (allocate_lock() for _ in range(3))
+        self._syncing = 0
+        self._opened = False
+        self._owner = os.getpid()
 
     def _lock(self, timeout_s: float) -> None:
-        if self._pid != os.getpid():
+        if not self._opened:
             self._open()
         try:
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -308,7 +315,7 @@ class Appender:
             )
 
     def _open(self) -> None:
-        """Open lock and hint; a forked child must not share its parent's lock. The journal is located later."""
+        """Open lock and hint. The journal is located later."""
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
             if not self._known_format():
@@ -318,10 +325,11 @@ class Appender:
             lock_fd = os.open(self.folder + "/append.lock", flags, 0o600)
             self.let_go(self.fd, self.lock_fd)  # inherited, if any
             self.lock_fd, self.fd = lock_fd, -1
+            self.flag = self._map("append.lock", FLAG_BYTES)
             self.open_shm()
         except OSError as error:
             raise self._failed("open the log in", error) from error
-        self._pid = os.getpid()
+        self._opened = True
 
     def _failed(self, action: str, error: OSError) -> AppendError:
         """What failed, where, and the mend."""
@@ -344,12 +352,15 @@ class Appender:
 
     def open_shm(self) -> None:
         """Map tail.shm anew: it may have been deleted, and then another process works with its successor."""
-        fd = os.open(self.folder + "/tail.shm", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.shm = self._map("tail.shm", SHM_BYTES)
+
+    def _map(self, name: str, size: int) -> mmap.mmap:
+        fd = os.open(f"{self.folder}/{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(fd).st_size < SHM_BYTES:
+            if os.fstat(fd).st_size < size:
                 # a byte written, not a hole: storing into a hole on a full disk would kill the process (SIGBUS)
-                os.pwrite(fd, b"\0", SHM_BYTES - 1)
-            self.shm = mmap.mmap(fd, SHM_BYTES)
+                os.pwrite(fd, b"\0", size - 1)
+            return mmap.mmap(fd, size)
         finally:
             os.close(fd)
 
@@ -376,13 +387,6 @@ def _load_durable(shm: mmap.mmap) -> "tuple[bytes, int]":
 def _store_durable(shm: mmap.mmap, salt: bytes, end: int) -> None:
     head = salt + end.to_bytes(8, "little")
     shm[_DURABLE : _DURABLE + _DURABLE_STATE.size] = head + crc32(head).to_bytes(4, "little")
-
-
-def _poison(lock_fd: int, salt: bytes) -> None:
-    try:  # noqa: SIM105 - a hook does not pay for contextlib
-        os.pwrite(lock_fd, salt, 0)
-    except OSError:
-        pass  # the file system takes no writes any more: nobody else appends either
 
 
 def leaves(first: int, entries: "Sequence[Salted]") -> "list[bytes]":

@@ -85,10 +85,23 @@ def encode_frame(
     entries: "Sequence[tuple[bytes, ...]]",
 ) -> bytes:
     """The bytes of one frame at `offset`. Entries: event id, salt, envelope, payload, …; none for a closing frame."""
-    count = len(entries)
-    ids, salts, envelopes, payloads = tuple(zip(*entries, strict=True))[:4] if entries else ((), (), (), ())
-    lengths = struct.pack(f"<{2 * count}I", *[n for e in entries for n in (len(e[2]), len(e[3]))])
-    body = b"".join((*ids, *salts, lengths, *envelopes, *payloads))
+    return frame_of(header, offset, first, durable_upto, chain, len(entries), encode_body(entries))
+
+
+def encode_body(entries: "Sequence[tuple[bytes, ...]]") -> bytes:
+    """The body of a frame, which does not depend on its place."""
+    if not entries:
+        return b""
+    columns = list(zip(*entries, strict=True))
+    lengths = [n for pair in zip(map(len, columns[2]), map(len, columns[3]), strict=True) for n in pair]
+    packed = struct.pack(f"<{len(lengths)}I", *lengths)
+    return b"".join((*columns[0], *columns[1], packed, *columns[2], *columns[3]))
+
+
+def frame_of(
+    header: JournalHeader, offset: int, first: int, durable_upto: int, chain: bytes, count: int, body: bytes
+) -> bytes:
+    """The frame with this body; see `encode_frame`."""
     checked = _CHECKED.pack(count, first, durable_upto, chain)
     crc = crc32(body, crc32(checked, crc32(_PLACE.pack(offset, len(body)), header.seed)))
     return b"".join((header.salt[:4], _LENGTHS.pack(len(body), crc), checked, body))

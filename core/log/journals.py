@@ -100,8 +100,6 @@ def locate(app: "Appender") -> None:
     """Find the log's true end when tail.shm could not be believed; mends what a crash or a failed sync left."""
     app.open_shm()
     _open_highest(app)
-    if len(os.pread(app.lock_fd, 16, 0)) < 16:
-        os.pwrite(app.lock_fd, bytes(16), 0)  # room for the salt of a poisoned journal, on a full disk too
     if app.poisoned():
         _leave_poisoned(app)
         return

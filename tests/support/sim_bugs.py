@@ -64,7 +64,7 @@ def _unlink_before_publishing(stack: ExitStack) -> None:
 
 def _use_on(app: Any) -> None:
     """What a failed sync left is taken as it reads back."""
-    MODULES["journals"].write_at(app.lock_fd, bytes(16), 0)  # the flag
+    app.flag[:16] = bytes(16)
     app.end, app.next, app.chain = 128, app.header.first, app.header.chain
     with mock.patch.object(MODULES["journals"], "_write_again"):
         MODULES["journals"].recover(app)
