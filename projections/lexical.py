@@ -1,13 +1,11 @@
 """The lexical index: two tantivy indexes (rows, and one document a session), each with its watermark in its commits.
+`lexical_writer` writes them.
 
 Tantivy's BM25 has k1 1.2 and b .75 built in. For rows b .4 ranks better, so every field that has tokens is padded with
 `PADDING` tokens: with an average length of about PADDING / .875 that is the same as a smaller b.
 """
 
-import contextlib
 import hashlib
-import secrets
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,23 +19,20 @@ from session_mgmt_mcp.projections.documents import (
     RowDocument,
     add_to_session,
     ancestors,
-    document_of,
     length,
     number_of,
     sameness,
 )
-from session_mgmt_mcp.projections.files import make_folder, read_json, write_json
+from session_mgmt_mcp.projections.files import make_folder, read_json
 from session_mgmt_mcp.projections.protocol import Watermark
-from session_mgmt_mcp.projections.query_files import STATE_FILE, QueryFiles
-from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row, interpretation_version
+from session_mgmt_mcp.projections.query_files import STATE_FILE
+from session_mgmt_mcp.projections.rows import Row, interpretation_version
 from session_mgmt_mcp.projections.tables import row_from
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PADDING = 50
 PAD = " \x01" * PADDING
-HEAP_BYTES = 64 << 20
 SESSION_TOKEN_REPEATS_MAX = 64
-ROWS_AT_ONCE = 8192  # of small sessions that are indexed together
 WATERMARK = "watermark"
 INDEXES = ("rows", "sessions")
 
@@ -89,7 +84,11 @@ def stored_row(stored: bytes) -> Row:
 
 
 class LexicalIndex:
-    """One opened tantivy index and the watermark of its last commit."""
+    """One opened tantivy index and what its last commit says of itself.
+
+    `unfinished`: None, or of an index that is being built up to the watermark, the id of the first row of the last
+    session that is in it.
+    """
 
     def __init__(self, path: Path, schema: tantivy.Schema) -> None:
         self.schema = schema
@@ -99,22 +98,27 @@ class LexicalIndex:
     def reload(self) -> None:
         self.index.reload()
         self.searcher = self.index.searcher()
-        self.watermark, self.statistics = self._read_special()
+        self.watermark, self.statistics, self.unfinished = self._read_special()
 
-    def _read_special(self) -> tuple[Watermark, Statistics]:
+    def _read_special(self) -> tuple[Watermark, Statistics, int | None]:
         query = tantivy.Query.term_query(self.schema, "special", WATERMARK, "basic")
         hits = self.searcher.search(query, 1, count=False).hits
         if not hits:
-            return Watermark(), Statistics(0, {})
-        position, chain, tokens = msgspec.msgpack.decode(bytes(self.searcher.doc(hits[0][1])["stored"][0]))
-        return Watermark(position, chain), Statistics(self.searcher.num_docs - 1, tokens)
+            return Watermark(), Statistics(0, {}), None
+        stored = bytes(self.searcher.doc(hits[0][1])["stored"][0])
+        position, chain, tokens, unfinished = msgspec.msgpack.decode(stored)
+        return Watermark(position, chain), Statistics(self.searcher.num_docs - 1, tokens), unfinished
 
-    def special(self, watermark: Watermark, tokens: dict[str, int]) -> tantivy.Document:
-        """The document that carries the watermark; replaced in the very commit it describes."""
+    def commit(
+        self, writer: Any, watermark: Watermark, tokens: dict[str, int], unfinished: int | None = None
+    ) -> None:
+        """Make what was added durable and visible, with a document that says how far it goes."""
         document = tantivy.Document()
         document.add_text("special", WATERMARK)
-        document.add_bytes("stored", _encode((watermark.position, watermark.chain, tokens)))
-        return document
+        document.add_bytes("stored", _encode((watermark.position, watermark.chain, tokens, unfinished)))
+        writer.delete_documents_by_term("special", WATERMARK)
+        writer.add_document(document)
+        writer.commit()
 
     def stored(self) -> Iterator[bytes]:
         """Every stored document but the watermark, in no order."""
@@ -128,109 +132,6 @@ class LexicalIndex:
         for _, address in hits:
             document = self.searcher.doc(address)
             yield bytes(document["stored"][0])
-
-
-class LexicalProjection:
-    """The writer. It reads the query view's rows, which it must not be ahead of, and indexes those that are shown."""
-
-    name = "lexical"
-    schema_version = SCHEMA_VERSION
-
-    def __init__(self, views: Path, log: EventLog, *, fresh: bool = False) -> None:
-        self._folder = make_folder(lexical_folder(views))
-        self._log = log
-        self._generation = "" if fresh else self._usable()
-        self._published = bool(self._generation)
-        if not self._generation:
-            self._generation = f"index-{secrets.token_hex(4)}"
-        self._rows, self._sessions = open_indexes(self._folder / self._generation)
-
-    def _usable(self) -> str:
-        generation = published_generation(self._folder, self._log)
-        if generation:
-            with contextlib.suppress(Exception):  # damaged files, whatever tantivy says of them: index anew
-                indexes = open_indexes(self._folder / generation)
-                if all(index.watermark.fits(self._log) for index in indexes):
-                    return generation
-        return ""
-
-    @property
-    def watermark(self) -> Watermark:
-        return min(self._rows.watermark, self._sessions.watermark)
-
-    def update(self, files: QueryFiles, watermark: Watermark) -> int:
-        """Index what the query view shows up to `watermark`; how many rows were added. Resumable at any point."""
-        added = self._index(files, watermark) if self.watermark != watermark else 0
-        if not self._published:
-            state = {
-                "index": self._generation,
-                "log_id": self._log.log_id,
-                "schema_version": SCHEMA_VERSION,
-                "interpretation_version": interpretation_version(),
-            }
-            write_json(self._folder / STATE_FILE, state)
-            self._published = True
-        for entry in self._folder.iterdir():
-            if entry.is_dir() and entry.name != self._generation:
-                shutil.rmtree(entry, ignore_errors=True)
-        return added
-
-    def _index(self, files: QueryFiles, watermark: Watermark) -> int:
-        """Some sessions at a time: each row is analysed once for its own document and for its session's."""
-        done = self._rows.watermark.position
-        after = (done + 1) << ORDINAL_BITS
-        row_tokens = Counter(self._rows.statistics.tokens)
-        session_tokens = Counter(self._sessions.statistics.tokens)
-        rows = self._rows.index.writer(HEAP_BYTES, 1)
-        sessions = self._sessions.index.writer(HEAP_BYTES, 1)
-        for (row_id,) in files.fetch("SELECT id FROM all_rows WHERE hidden_at > ? AND id < ?", [done, after]):
-            rows.delete_documents_by_term("id", row_id)
-        added = 0
-        for low, high, names in self._touched(files):
-            documents = {name: SessionDocument(name) for name in names}
-            condition = "id BETWEEN ? AND ? AND session IN (SELECT unnest(?))"
-            for row in files.shown_rows(condition, [low, high, names]):
-                document = document_of(row)
-                documents[row.session].add(row, document)
-                if row.id >= after and any(document):
-                    rows.add_document(row_document(row, document, row_tokens))
-                    added += 1
-            for name, session in documents.items():
-                sessions.delete_documents_by_term("session", number_of(name))
-                sessions.add_document(session.finish(session_tokens))
-        self._commit(self._rows, rows, watermark, dict(row_tokens))
-        self._commit(self._sessions, sessions, watermark, dict(session_tokens))
-        return added
-
-    def _touched(self, files: QueryFiles) -> list[tuple[int, int, list[str]]]:
-        """Sessions with rows that are new or newly hidden, so many at once as are read well in one go: first and last
-        id of their rows, and their names.
-        """
-        position = self.watermark.position
-        found = files.fetch(
-            "SELECT min(id), max(id), session, count(*) FROM all_rows GROUP BY session "
-            "HAVING max(id) >= ? OR max(hidden_at) > ? ORDER BY min(id)",
-            [(position + 1) << ORDINAL_BITS, position],
-        )
-        out: list[tuple[int, int, list[str]]] = []
-        rows = 0
-        for first, last, name, count in found:
-            if out and rows + count <= ROWS_AT_ONCE:
-                low, high, names = out[-1]
-                out[-1] = (low, max(high, last), [*names, name])
-                rows += count
-            else:
-                out.append((first, last, [name]))
-                rows = count
-        return out
-
-    @staticmethod
-    def _commit(index: LexicalIndex, writer: Any, watermark: Watermark, tokens: dict[str, int]) -> None:
-        writer.delete_documents_by_term("special", WATERMARK)
-        writer.add_document(index.special(watermark, tokens))
-        writer.commit()
-        writer.wait_merging_threads()
-        index.reload()
 
 
 def open_indexes(path: Path) -> tuple[LexicalIndex, LexicalIndex]:

@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 from session_mgmt_mcp.core.envelope import Event
 from session_mgmt_mcp.core.ports import EventLog
 
+NAMES = ("query", "lexical")  # of all projections, in the order they are built: each may read those before it
+
 
 class Watermark(NamedTuple):
     """How far a published state goes: the last position it holds and the log's chain after it."""

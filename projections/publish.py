@@ -1,25 +1,24 @@
 """Bring the published projections up to the sealed log, rebuild them, and say what they hold."""
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.core.ports import EventLog
-from session_mgmt_mcp.projections.files import read_json, remove_leftovers
-from session_mgmt_mcp.projections.lexical import LexicalProjection, lexical_folder, open_indexes
-from session_mgmt_mcp.projections.protocol import Watermark, views_folder
+from session_mgmt_mcp.projections.digests import digest
+from session_mgmt_mcp.projections.files import remove_leftovers
+from session_mgmt_mcp.projections.lexical_writer import LexicalProjection
+from session_mgmt_mcp.projections.protocol import NAMES, Watermark, views_folder
 from session_mgmt_mcp.projections.query import QueryProjection
-from session_mgmt_mcp.projections.query_files import STATE_FILE, QueryFiles, load_state, query_folder
+from session_mgmt_mcp.projections.query_files import query_folder
 from session_mgmt_mcp.projections.rebuild import QueryRebuild, drop_leftovers
 from session_mgmt_mcp.projections.tombstones import tombstones_between
 
-NAMES = ("query", "lexical")
-Progress = Callable[[str, int, int], None]  # projection, position reached, position wanted
+__all__ = ["Progress", "digest", "known_names", "purge", "replay", "update"]
+
+Progress = Callable[[str, int, int], None]  # projection, how far, of how much (positions, or rows)
 
 
 def update(log: EventLog, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -38,13 +37,19 @@ def replay(
 
     Returns their digests. Raises InputError where a name is no projection.
     """
-    wanted = tuple(names) if names is not None else NAMES
-    for name in wanted:
-        if name not in NAMES:
-            raise InputError(f"no projection {name!r}; there are {', '.join(NAMES)}")
+    wanted = known_names(names)
     _bring_up(log, views_folder(folder), wanted, progress)
     found = digest(folder)
     return {name: found[name] for name in wanted}
+
+
+def known_names(names: Iterable[str] | None) -> tuple[str, ...]:
+    """All of them for None, each once. Raises InputError where one is no projection."""
+    wanted = tuple(dict.fromkeys(NAMES if names is None else names))
+    for name in wanted:
+        if name not in NAMES:
+            raise InputError(f"no projection {name!r}; there are {', '.join(NAMES)}")
+    return wanted
 
 
 def purge(
@@ -72,9 +77,7 @@ def _bring_up(
     query, events, fresh = _bring_up_query(log, views, target, fresh, progress)
     try:
         lexical = LexicalProjection(views, log, fresh="lexical" in fresh)
-        indexed = lexical.update(query.files, target)
-        if progress is not None:
-            progress("lexical", target.position, target.position)
+        indexed = lexical.update(query.files, target, partial(progress or (lambda *_: None), "lexical"))
         return {"position": target.position, "events": events, "indexed": indexed}
     finally:
         query.close()
@@ -102,40 +105,3 @@ def _bring_up_query(
     query.publish(target)
     drop_leftovers(query_folder(views))
     return query, target.position - start, fresh
-
-
-def digest(folder: Path) -> dict[str, str]:
-    """A digest of what each projection holds: shown rows in order, indexed documents in order; "" if unpublished.
-
-    The same for the same log, however it was brought up to date.
-    """
-    views = views_folder(folder)
-    return {"query": _query_digest(views), "lexical": _lexical_digest(views)}
-
-
-def _query_digest(views: Path) -> str:
-    state = load_state(views)
-    if state is None:
-        return ""
-    files = QueryFiles(views, state)
-    try:
-        total = hashlib.sha256()
-        encode = msgspec.msgpack.Encoder().encode
-        for row in files.shown_rows():
-            total.update(encode(row._replace(seq=0)))  # seq counts hidden rows too
-        for record in files.fetch("SELECT * FROM all_usage ORDER BY id"):
-            total.update(encode(record))
-        return total.hexdigest()
-    finally:
-        files.close()
-
-
-def _lexical_digest(views: Path) -> str:
-    state = read_json(lexical_folder(views) / STATE_FILE)
-    if state is None:
-        return ""
-    total = hashlib.sha256()
-    for index in open_indexes(lexical_folder(views) / str(state["index"])):
-        for part in sorted(hashlib.sha256(stored).digest() for stored in index.stored()):
-            total.update(part)
-    return total.hexdigest()

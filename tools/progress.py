@@ -12,9 +12,12 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 if TYPE_CHECKING:
     from session_mgmt_mcp.adapters.claude_code.importer import Progress as ImportProgress
@@ -65,7 +68,13 @@ def stages() -> "Iterator[Callable[[str, int, int], None]]":
     if not sys.stderr.isatty():
         yield _stage_lines()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None)
         yield lambda stage, at, end: bar.update(task, description=stage, completed=at, total=end or None)
@@ -84,16 +93,35 @@ def byte_stages() -> "Iterator[Callable[[str, int, int], None]]":
         yield lambda stage, at, end: bar.update(task, description=stage, completed=at, total=end or None)
 
 
+class _Rate(ProgressColumn):
+    """How many a second, once that is known."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+
+
 def _stage_lines() -> Callable[[str, int, int], None]:
-    stage_before, last = "", 0.0
+    stage_before, last, began, first = "", 0.0, 0.0, 0
 
     def show(stage: str, at: int, end: int) -> None:
-        nonlocal stage_before, last
-        if stage != stage_before or time.monotonic() - last >= _LINE_EVERY_S:
-            stage_before, last = stage, time.monotonic()
-            print(f"{stage}: {at} of {end}" if end else stage, file=sys.stderr, flush=True)
+        nonlocal stage_before, last, began, first
+        now = time.monotonic()
+        if stage != stage_before:
+            began, first = now, at
+        if stage != stage_before or now - last >= _LINE_EVERY_S:
+            stage_before, last = stage, now
+            pace = _pace(at - first, end - at, now - began)
+            print(f"{stage}: {at} of {end}{pace}" if end else stage, file=sys.stderr, flush=True)
 
     return show
+
+
+def _pace(done: int, left: int, seconds: float) -> str:
+    """How many a second, and how long the rest will take at that rate; "" before anything is known."""
+    if done <= 0 or seconds <= 0:
+        return ""
+    rate = done / seconds
+    return f" · {rate:,.0f}/s · {max(left, 0) / rate:,.0f} s left"
 
 
 def quiet(*_: object) -> None:

@@ -204,8 +204,8 @@ class _Killed(BaseException):
         "query.write_json",
         "query.remove_others",
         "query.fsync_path",
-        "lexical.write_json",
-        "lexical.LexicalProjection._commit",
+        "lexical_writer.write_json",
+        "lexical.LexicalIndex.commit",
     ],
 )
 def test_an_update_killed_at_any_step_leaves_the_state_before_or_after(
@@ -215,7 +215,7 @@ def test_an_update_killed_at_any_step_leaves_the_state_before_or_after(
         raise _Killed
 
     log = story()
-    if not step.startswith("lexical.write"):  # which is the first publish's only
+    if not step.startswith("lexical_writer"):  # which is the first publish's only
         update(log, tmp_path)
     log.append([prompt("s-1", "u-2", "and then blue"), reply("s-1", "a-2", "It is blue.")])
     log.seal()
