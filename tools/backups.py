@@ -135,15 +135,13 @@ def _purge_one(url: str, forgotten: Sequence[PayloadForgotten], folder: Path) ->
         store = open_store(url)
         if identify(store) is None:
             return (
-                f"backup {url}: nothing is there any more; if it was moved, it still holds what was forgotten"
+                f"backup {url}: nothing is there; a copy that was moved or unplugged still holds it: {mend}"
             )
         done = purge(store, forgotten, scratch=_scratch(folder))
     except (SessionMgmtError, OSError) as error:
         return f"backup {url}: still holds what was forgotten ({error}); {mend}"
     if done.left:
-        return (
-            f"backup {url}: a backup is being made there and takes it out when it ends; if it fails, {mend}"
-        )
+        return f"backup {url}: the backup that is being made there takes it out; if it fails, {mend}"
     return f"backup {url}: {done.snapshots} snapshots rewritten, {done.objects} files removed"
 
 

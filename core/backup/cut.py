@@ -1,14 +1,16 @@
 """Cutting a restored log after a position, which may lie inside a frame (FORMAT.md, Point in time)."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from session_mgmt_mcp.core.envelope import decode_envelope
-from session_mgmt_mcp.core.log.durable import sha256
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from session_mgmt_mcp.core.backup.layout import Piece
+from session_mgmt_mcp.core.log.columns import ChainWalk
 from session_mgmt_mcp.core.log.manifest import SegmentEntry
 from session_mgmt_mcp.core.log.seal import put_segment
-from session_mgmt_mcp.core.log.segment import Row, open_segment, read_group, read_rows
+from session_mgmt_mcp.core.log.segment import SegmentTables
 
 
 class Cut(NamedTuple):
@@ -45,44 +47,53 @@ def choose(times: Iterable[tuple[int, int]], limit: int) -> Chosen:
     return Chosen(position, recorded_at, next_at, later)
 
 
-def segment_times(path: str, first: int) -> Iterator[tuple[int, int]]:
-    """(position, recorded_at) of a segment's events. Raises LogCorruptError."""
-    with open_segment(path) as file:
-        for group in range(file.num_row_groups):
-            for recorded in read_group(file, group, ["recorded_at"], path).column(0).to_pylist():
-                yield first, recorded
-                first += 1
+def times_of(tables: Iterable[pa.Table]) -> Iterator[tuple[int, int]]:
+    """(position, recorded_at) of tables with these columns."""
+    for table in tables:
+        yield from zip(
+            table.column("position").to_pylist(), table.column("recorded_at").to_pylist(), strict=True
+        )
 
 
-def row_times(rows: Iterable[Row]) -> Iterator[tuple[int, int]]:
-    """(position, recorded_at) of rows."""
-    return ((row.position, decode_envelope(row.envelope).recorded_at) for row in rows)
+def cut_segment(
+    folder: str, path: str, entry: SegmentEntry | Piece, upto: int, tables: Iterable[pa.Table] | None = None
+) -> tuple[SegmentEntry, Cut]:
+    """Put what a segment file holds up to a position into a segment of `folder`, its chain recomputed.
+
+    With `tables` these are taken for the file's content; they are passed twice. Raises LogCorruptError.
+    """
+    source = tables if tables is not None else SegmentTables([path])
+    before = bytes.fromhex(entry.chain_before)
+    whole = _whole_up_to(source, upto)
+    walk = ChainWalk(before, entry.first, {whole})
+    for table in source:
+        walk.take(_up_to(table, upto), path)
+    chain = walk.finish()
+    shorter = put_segment(folder, _Cut(source, upto), before, chain)
+    return shorter, Cut(upto, chain, whole, before if whole < entry.first else walk.chains[whole])
 
 
-def cut_segment(folder: str, rows: Sequence[Row], chain: bytes, upto: int) -> tuple[SegmentEntry, Cut]:
-    """Put what `rows` hold up to a position into a segment of `folder`. `chain`: before the first of them."""
-    kept: list[Row] = []
-    before = chain
-    whole_position, whole_chain = rows[0].position - 1, chain
-    for _, group in groupby(rows, lambda row: row.frame):
-        frame = list(group)
-        held = [row for row in frame if row.position <= upto]
-        if not held:
-            break
-        kept += held
-        chain = sha256(chain + b"".join(map(_leaf, held))).digest()
-        if len(held) == len(frame):
-            whole_position, whole_chain = frame[-1].position, chain
-    entry = put_segment(folder, kept, before, chain)
-    return entry, Cut(kept[-1].position, chain, whole_position, whole_chain)
+def _whole_up_to(tables: Iterable[pa.Table], upto: int) -> int:
+    """The last position up to `upto` at which a frame ends."""
+    frame = 0
+    for table in tables:
+        first, last = table.column("position")[0].as_py(), table.column("position")[-1].as_py()
+        if first <= upto <= last:
+            frame = table.column("frame")[upto - first].as_py()
+        if first <= upto + 1 <= last:
+            return frame - 1 if table.column("frame")[upto + 1 - first].as_py() == frame else upto
+    return upto
 
 
-def cut_stored(folder: str, path: str, entry: SegmentEntry, upto: int) -> tuple[SegmentEntry, Cut]:
-    """`cut_segment` of a segment file."""
-    rows = [row for group in read_rows(path) for row in group]
-    return cut_segment(folder, rows, bytes.fromhex(entry.chain_before), upto)
+def _up_to(table: pa.Table, upto: int) -> pa.Table:
+    return table.filter(pc.less_equal(table.column("position"), pa.scalar(upto, pa.uint64())))
 
 
-def _leaf(row: Row) -> bytes:
-    head = b"\0" + row.position.to_bytes(8, "little") + row.event_id
-    return bytes(sha256(head + row.payload_hash + row.envelope).digest())
+class _Cut:
+    """The beginning of some tables; can be passed more than once if they can."""
+
+    def __init__(self, tables: Iterable[pa.Table], upto: int) -> None:
+        self._tables, self._upto = tables, upto
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        return (_up_to(table, self._upto) for table in self._tables)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from session_mgmt_mcp.core.backup.layout import (
     Piece,
     Snapshot,
@@ -25,13 +27,12 @@ from session_mgmt_mcp.core.backup.layout import (
 )
 from session_mgmt_mcp.core.backup.running import alone
 from session_mgmt_mcp.core.backup.store import BLOCK, ObjectStore, checked, put_whole
-from session_mgmt_mcp.core.backup.tail import parse_piece, rows_of
+from session_mgmt_mcp.core.backup.tail import parse_piece, table_of
 from session_mgmt_mcp.core.errors import LogCorruptError
 from session_mgmt_mcp.core.events import PayloadForgotten
-from session_mgmt_mcp.core.log.forget import without_payload
 from session_mgmt_mcp.core.log.manifest import SegmentEntry
 from session_mgmt_mcp.core.log.seal import put_segment
-from session_mgmt_mcp.core.log.segment import Row, read_rows
+from session_mgmt_mcp.core.log.segment import SegmentTables, read_tables, without_payloads
 
 PURGING = "taking forgotten payloads out of the backup"
 Progress = Callable[[str, int, int], None]
@@ -172,14 +173,14 @@ class _Cleaner:
         if entry.sha256 not in self._done:
             path = f"{self._folder}/{entry.sha256}"
             self._fetch(entry.sha256, path)
-            rows = [row for group in read_rows(path) for row in group]
+            gone = self._wanted_in(read_tables(path, ["position", "event_id", "payload_salt"]))
+            if gone:
+                tables = SegmentTables([path], lambda table: without_payloads(table, gone))
+                self._done[entry.sha256] = self._put(tables, entry)
+            else:  # those positions are of another log's events: a copy that went its own way
+                self._clean.add(entry.sha256)
+                self._done[entry.sha256] = entry
             os.unlink(path)
-            if not any(self._is_wanted(row) and row.payload is not None for row in rows):
-                self._clean.add(
-                    entry.sha256
-                )  # positions of another log's events: a copy that went its own way
-                return entry
-            self._done[entry.sha256] = self._put(rows, entry.chain_before, entry.chain)
         return self._done[entry.sha256]
 
     def _sealed(self, piece: Piece) -> SegmentEntry:
@@ -187,16 +188,26 @@ class _Cleaner:
             name = object_name(piece.sha256)
             raw = b"".join(checked(self._blocks(name), piece.sha256, f"{self._store.url}/{name}"))
             found = parse_piece(raw, piece, f"{self._store.url}/{name}")
-            self._done[piece.sha256] = self._put(rows_of(found), piece.chain_before, piece.chain)
+            table = table_of(found, name)
+            self._done[piece.sha256] = self._put([without_payloads(table, self._wanted_in([table]))], piece)
         return self._done[piece.sha256]
 
-    def _is_wanted(self, row: Row) -> bool:
-        return self._wanted.get(row.position) == row.event_id.hex()
+    def _wanted_in(self, tables: Iterable[pa.Table]) -> list[int]:
+        """The wanted positions whose payload is there, and whose event is the one that was forgotten."""
+        columns = ("position", "event_id", "payload_salt")
+        return [
+            position
+            for table in tables
+            for position, event_id, salt in zip(
+                *(table.column(name).to_pylist() for name in columns), strict=True
+            )
+            if salt is not None and self._wanted.get(position) == event_id.hex()
+        ]
 
-    def _put(self, rows: list[Row], chain_before: str, chain: str) -> SegmentEntry:
+    def _put(self, tables: Iterable[pa.Table], of: SegmentEntry | Piece) -> SegmentEntry:
         """Store a segment and its ids."""
-        kept = [without_payload(row) if self._is_wanted(row) else row for row in rows]
-        entry = put_segment(self._folder, kept, bytes.fromhex(chain_before), bytes.fromhex(chain))
+        chains = bytes.fromhex(of.chain_before), bytes.fromhex(of.chain)
+        entry = put_segment(self._folder, tables, *chains)
         for file, digest in ((entry.file, entry.sha256), (entry.ids, entry.ids_sha256)):
             path, name = f"{self._folder}/segments/{file}", object_name(digest)
             put_whole(self._store, name, partial(_read, path), digest, path)

@@ -9,15 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from session_mgmt_mcp.core.backup.cut import (
-    Chosen,
-    Cut,
-    choose,
-    cut_segment,
-    cut_stored,
-    row_times,
-    segment_times,
-)
+from session_mgmt_mcp.core.backup.cut import Chosen, Cut, choose, cut_segment, times_of
 from session_mgmt_mcp.core.backup.layout import (
     Piece,
     Snapshot,
@@ -28,7 +20,7 @@ from session_mgmt_mcp.core.backup.layout import (
     read_forgotten,
 )
 from session_mgmt_mcp.core.backup.store import ObjectStore, checked
-from session_mgmt_mcp.core.backup.tail import Frames, parse_piece, rows_of
+from session_mgmt_mcp.core.backup.tail import Frames, parse_piece, table_of
 from session_mgmt_mcp.core.envelope import Envelope, EventType, NewEvent, Source, now_us, uuid7
 from session_mgmt_mcp.core.errors import DataFolderError, InputError, LockTimeoutError, LogCorruptError
 from session_mgmt_mcp.core.events import LogForked, PayloadForgotten
@@ -39,7 +31,7 @@ from session_mgmt_mcp.core.log.frame import FORMAT_VERSION
 from session_mgmt_mcp.core.log.journals import first_chain, journal_name, try_lock
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.manifest import Manifest, SegmentEntry, publish
-from session_mgmt_mcp.core.log.segment import sha256_of
+from session_mgmt_mcp.core.log.segment import read_tables, sha256_of
 from session_mgmt_mcp.core.log.verify import verify
 
 FETCHING, VERIFYING = "reading the backup", "verifying the restored log"
@@ -191,8 +183,7 @@ class _Build:
             if upto is not None:
                 _append_fork(log, snapshot, cut)
             self._forget(log, forgotten)
-        self._say(VERIFYING, 0, 0)
-        proved = verify(self._data, log_id)
+        proved = verify(self._data, log_id, lambda at, end: self._say(VERIFYING, at, end))
         return Restored(
             target,
             snapshot.id,
@@ -252,19 +243,20 @@ class _Build:
 
     def _object(self, digest: str) -> Iterator[bytes]:
         """An object's blocks, counted. Raises LogCorruptError where it is missing or not what its name says."""
-        name = object_name(digest)
-        where = f"{self._store.url}/{name}"
+        where = self._where(digest)
         try:
-            for block in checked(self._store.blocks(name), digest, where):
+            for block in checked(self._store.blocks(object_name(digest)), digest, where):
                 self._done = min(self._done + len(block), self._total)
                 self._say(FETCHING, self._done, self._total)
                 yield block
         except FileNotFoundError:
             raise LogCorruptError(f"{where} is missing; restore another snapshot") from None
 
+    def _where(self, digest: str) -> str:
+        return f"{self._store.url}/{object_name(digest)}"
+
     def _piece(self, piece: Piece) -> Frames:
-        where = f"{self._store.url}/{object_name(piece.sha256)}"
-        return parse_piece(b"".join(self._object(piece.sha256)), piece, where)
+        return parse_piece(b"".join(self._object(piece.sha256)), piece, self._where(piece.sha256))
 
     def _journals(self, pieces: Iterable[tuple[Piece, Frames]]) -> None:
         for piece, found in pieces:
@@ -306,9 +298,10 @@ class _Build:
         """The position a time stands for, and the last position to keep; None for all, without a cut."""
         if point is None or point.time_us is None:
             return None, point.position if point is not None else None
+        columns = ("position", "recorded_at")
         times = joined(
-            *(segment_times(f"{self._data}/segments/{e.file}", e.first) for e in entries),
-            *(row_times(rows_of(found)) for _, found in pieces),
+            *(times_of(read_tables(f"{self._data}/segments/{e.file}", columns)) for e in entries),
+            times_of(table_of(found, self._where(piece.sha256)) for piece, found in pieces),
         )
         chosen = choose(times, point.time_us)
         if not chosen.position:
@@ -326,11 +319,12 @@ class _Build:
         for entry in entries[len(kept) : len(kept) + 1]:
             if entry.first <= upto:
                 path = f"{self._data}/segments/{entry.file}"
-                shorter, cut = cut_stored(self._data, path, entry, upto)
+                shorter, cut = cut_segment(self._data, path, entry, upto)
                 kept.append(shorter)
         for piece, found in pieces:
             if piece.first <= upto and piece.last >= piece.first:
-                shorter, cut = cut_segment(self._data, rows_of(found), found.header.chain, upto)
+                where = self._where(piece.sha256)
+                shorter, cut = cut_segment(self._data, where, piece, upto, [table_of(found, where)])
                 kept.append(shorter)
         return kept, cut
 

@@ -5,9 +5,12 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from session_mgmt_mcp.core.backup.layout import Piece
 from session_mgmt_mcp.core.errors import AppendError, LogCorruptError
 from session_mgmt_mcp.core.log.appender import leaves
+from session_mgmt_mcp.core.log.columns import journal_table
 from session_mgmt_mcp.core.log.durable import sha256, sync_file, sync_folder
 from session_mgmt_mcp.core.log.frame import (
     HEADER,
@@ -20,7 +23,6 @@ from session_mgmt_mcp.core.log.frame import (
     scan,
 )
 from session_mgmt_mcp.core.log.journals import list_journals, poisoned_salt
-from session_mgmt_mcp.core.log.segment import Row
 
 _TRIES = 20
 
@@ -137,12 +139,7 @@ def chain_after(frames: list[Frame], raw: bytes, header: JournalHeader) -> tuple
     return chain, last
 
 
-def rows_of(found: Frames) -> list[Row]:
-    """The events of a piece as a segment stores them."""
-    data = memoryview(found.raw)
-    return [
-        Row(frame.first + k, frame.first, event_id, envelope, sha256(salt + payload).digest(), salt, payload)
-        for frame in found.frames
-        if frame.count
-        for k, (event_id, salt, envelope, payload) in enumerate(entries_of(frame, data, 0))
-    ]
+def table_of(found: Frames, name: str) -> pa.Table:
+    """The events of a piece as a segment's table. Raises LogCorruptError naming `name`."""
+    frames = [frame for frame in found.frames if frame.count]
+    return journal_table(name, found.header, memoryview(found.raw), frames)[0]
