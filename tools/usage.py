@@ -35,21 +35,29 @@ class SessionUsage(NamedTuple):
 
 def usage_of_sessions(log: FileLog, *, reflections: bool = False) -> list[SessionUsage]:
     """All sessions, the least recently active first; stored reflections count only where asked for."""
-    found: dict[str, SessionUsage] = {}
+    found: dict[str, _Sums] = {}
     for table in _tables(log, reflections):
         summed = table.group_by("stream").aggregate(
-            [("active_at", "max"), ("position", "count"), ("length", "sum")]
+            [("occurred_at", "max"), ("recorded_at", "max"), ("position", "count"), ("length", "sum")]
         )
         for row in summed.to_pylist():
-            stream = row["stream"]
-            before = found.get(stream, SessionUsage(stream, 0, 0, 0))
-            found[stream] = SessionUsage(
-                stream,
-                max(before.active_at, row["active_at_max"]),
-                before.events + row["position_count"],
-                before.payload_bytes + row["length_sum"],
-            )
-    return sorted(found.values(), key=lambda s: (s.active_at, s.stream))
+            sums = found.setdefault(row["stream"], _Sums())
+            sums.occurred_at = max(sums.occurred_at, row["occurred_at_max"])
+            sums.recorded_at = max(sums.recorded_at, row["recorded_at_max"])
+            sums.events += row["position_count"]
+            sums.payload_bytes += row["length_sum"]
+    out = [
+        SessionUsage(stream, s.occurred_at or s.recorded_at, s.events, s.payload_bytes)
+        for stream, s in found.items()
+    ]
+    return sorted(out, key=lambda s: (s.active_at, s.stream))
+
+
+class _Sums:
+    """An event without a time of its own says nothing about when its session was active, unless none has one."""
+
+    def __init__(self) -> None:
+        self.occurred_at = self.recorded_at = self.events = self.payload_bytes = 0
 
 
 def positions_of_streams(log: FileLog, streams: Collection[str], *, reflections: bool = False) -> list[int]:
@@ -113,6 +121,4 @@ def _unsealed(log: FileLog, last: int) -> Iterator[pa.Table]:
 
 
 def _table(table: pa.Table, lengths: list[int]) -> pa.Table:
-    occurred, recorded = table.column("occurred_at"), table.column("recorded_at")
-    active = pc.if_else(pc.greater(occurred, 0), occurred, recorded)
-    return table.append_column("length", pa.array(lengths, pa.int64())).append_column("active_at", active)
+    return table.append_column("length", pa.array(lengths, pa.int64()))
