@@ -33,6 +33,7 @@ from session_mgmt_mcp.projections.tombstones import tombstones_between
 from session_mgmt_mcp.projections.workers import interpreted
 
 REBUILDING = "rebuilding"
+CHECKPOINT_ROWS = 16_384  # of one part
 LEFTOVER_AGE_S = 86_400
 _NULLS = {"BIGINT": "0", "VARCHAR": "''", "VARCHAR[]": "[]::VARCHAR[]", "BOOLEAN": "false"}
 
@@ -121,7 +122,7 @@ class QueryRebuild:
             completer = Completer(self._facts(), self._take_part)
             for batch in interpreted(self._log, start, self._target.position, self._tombstones):
                 completer.take(batch)
-                if completer.rows >= query_base.PART_ROWS:
+                if completer.rows >= CHECKPOINT_ROWS:
                     completer.flush()
                     self._save(batch.last)
                 if progress is not None:
@@ -197,11 +198,12 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     return None
 
 
-def drop_leftovers(folder: Path, age_s: float = LEFTOVER_AGE_S) -> None:
-    """Remove what an interrupted rebuild left in a projection's folder longer ago than `age_s`."""
+def drop_leftovers(folder: Path, age_s: float | None = None) -> None:
+    """Remove what an interrupted rebuild left in a projection's folder longer ago than `age_s`, or than a day."""
+    limit = LEFTOVER_AGE_S if age_s is None else age_s
     rebuilding = folder / REBUILDING
     with contextlib.suppress(FileNotFoundError):
-        if time.time() - rebuilding.stat().st_mtime >= age_s:
+        if time.time() - rebuilding.stat().st_mtime >= limit:
             shutil.rmtree(rebuilding, ignore_errors=True)
 
 
