@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
@@ -44,15 +45,18 @@ class Traces(NamedTuple):
     """What tells that a file holds something of the events to forget."""
 
     matcher: Matcher
-    names: tuple[bytes, ...]  # event ids and streams as the log's own bytes have them
+    ids: tuple[bytes, ...]  # of the events, as the log's own bytes have them
+    sessions: re.Pattern[bytes] | None  # their names, in an envelope or in JSON
     pieces: re.Pattern[bytes] | None  # of their texts, as they are and in JSON escapes
     texts: tuple[bytes, ...]  # whole texts, longest first
 
     def in_bytes(self, raw: bytes) -> bool:
         """Whether the bytes hold any of it; half a text is enough, since a torn write may have no more."""
-        if any(name in raw for name in self.names) or (self.matcher and self.matcher.matches(raw)):
+        if any(pattern is not None and pattern.search(raw) for pattern in (self.sessions, self.pieces)):
             return True
-        return self.pieces is not None and self.pieces.search(raw) is not None
+        return any(event_id in raw for event_id in self.ids) or bool(
+            self.matcher and self.matcher.matches(raw)
+        )
 
     def without(self, raw: bytes) -> bytes:
         """The bytes with the texts, and what the pattern matches, masked."""
@@ -71,18 +75,24 @@ class Cleaned(NamedTuple):
 
 def traces_of(matcher: Matcher, events: Iterable[Event], sessions: Collection[str]) -> Traces:
     """`sessions`: ids of sessions that are forgotten whole."""
-    names = [f"claude-code/{name}".encode() for name in sessions]
+    ids: list[bytes] = []
     texts: dict[bytes, None] = {}
     for count, event in enumerate(events):
         if count >= EVENTS_MAX:
             break
-        names.append(event.event_id)
+        ids.append(event.event_id)
         for text in _texts(event):
             texts.update(dict.fromkeys(_forms(text)))
     pieces = dict.fromkeys(piece for text in texts for piece in _pieces(text))
     wanted = list(pieces)[:PIECES_MAX]
-    found = re.compile(b"|".join(map(re.escape, wanted))) if wanted else None
-    return Traces(matcher, tuple(names), found, tuple(sorted(texts, key=len, reverse=True)))
+    named = [re.escape(name.encode()) for name in sessions]
+    return Traces(
+        matcher,
+        tuple(ids),
+        re.compile(rb'[/"](?:%s)(?![\w.-])' % b"|".join(named)) if named else None,
+        re.compile(b"|".join(map(re.escape, wanted))) if wanted else None,
+        tuple(sorted(texts, key=len, reverse=True)),
+    )
 
 
 def _texts(event: Event) -> Iterator[str]:
@@ -147,21 +157,27 @@ def _others(folder: str) -> list[str]:
         folders[:] = [f for f in folders if os.path.normpath(f"{inside}/{f}") not in _PROJECTIONS]
         for name in names:
             path = os.path.normpath(f"{inside}/{name}")
-            if path not in _KNOWN and os.path.isfile(f"{folder}/{path}"):
+            if path not in _KNOWN and stat.S_ISREG(_mode(f"{folder}/{path}")):
                 out.append(path)
     return sorted(out)
+
+
+def _mode(path: str) -> int:
+    """Of the name itself: what a link points to lies outside. 0 where it is gone."""
+    try:
+        return os.lstat(path).st_mode
+    except FileNotFoundError:
+        return 0
 
 
 def _holds(folder: str, name: str, traces: Traces) -> bool:
     try:
         with open(f"{folder}/{name}", "rb") as file:
             raw = file.read()
-    except FileNotFoundError:
-        return False
     except OSError:
-        return False  # another user's file: nobody's of this program
+        return False  # gone, or another user's: no file of this program
     stem = os.path.basename(name).partition(".")[0].encode()
-    return traces.in_bytes(raw) or any(stem == event_id.hex().encode() for event_id in traces.names)
+    return traces.in_bytes(raw) or stem in {event_id.hex().encode() for event_id in traces.ids}
 
 
 def _is_being_written(path: str) -> bool:

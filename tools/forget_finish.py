@@ -6,7 +6,8 @@ the log next finds it and goes on: payloads a tombstone names are taken out, the
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -89,15 +90,15 @@ def make_views(log: FileLog, positions: Collection[int], say: Say) -> None:
     )
 
 
-def take_out(log: FileLog, positions: Collection[int], keys_of: Sequence[int], reason: str, say: Say) -> None:
+def take_out(
+    log: FileLog, positions: Collection[int], keys_of: Collection[int], reason: str, say: Say
+) -> None:
     """Forget in log and views. `keys_of`: those of the positions whose facts are to stay hidden. Completed by `complete`."""
     begin(log.folder, positions)
-    hidden = frozenset(keys_of)
-
-    def keys(chunk: Sequence[int]) -> list[str]:
-        return action_keys_of(log, Path(log.folder), [p for p in chunk if p in hidden])
-
-    core.forget(log, positions, keys, reason, say)
+    keys = action_keys_of(log, Path(log.folder), keys_of)
+    left, share = iter(keys), -(-len(keys) // len(positions))
+    # Which tombstone has a key does not matter; that none becomes huge does.
+    core.forget(log, positions, lambda chunk: list(islice(left, share * len(chunk))), reason, say)
     make_views(log, positions, say)
     end(log.folder)
 

@@ -56,7 +56,8 @@ def forget(
     if own:
         raise InputError(f"position {own[0]} says what was forgotten; without it that would come back")
     chunks = [wanted[at : at + CHUNK_EVENTS] for at in range(0, len(wanted), CHUNK_EVENTS)]
-    _append(log, (_tombstone(log, chunk, action_keys, reason) for chunk in chunks))
+    # All of them before the first is appended: the views that know the keys then still show what is to be forgotten.
+    _append(log, [_tombstone(log, chunk, action_keys, reason) for chunk in chunks])
     return _remove(log, wanted, progress)
 
 

@@ -48,8 +48,9 @@ def plant(data: Path) -> dict[str, Path]:
     state = data / "views" / "transcripts" / "notes.json"
     journal = data / "journal" / "00000000000000000009.journal.tmp"
     orphan = data / "segments" / "0123456789ab.tmp"
-    (data / "views" / "transcripts").mkdir(exist_ok=True)
-    for path in (torn, bad, left, state, journal, orphan):
+    rebuilding = data / "views" / "query" / "rebuilding" / "rows.parquet"
+    for path in (torn, bad, left, state, journal, orphan, rebuilding):
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"\x00\xff" + json.dumps({"said": SECRET}).encode())
     log.write_text(f"10:00 started\n10:01 got {PLAIN} from s-1\n10:02 stopped\n")
     os.utime(left, (0, 0))
@@ -120,7 +121,7 @@ def test_a_session_goes_whole_and_its_name_leaves_the_quarantine(run: Run, data:
     torn = data / "quarantine" / "00000000000000000001-128-aa.torn"
     torn.write_bytes(b"\x01claude-code/s-1\x02half an event")
     kept = data / "quarantine" / "00000000000000000001-256-bb.torn"
-    kept.write_bytes(b"\x01claude-code/s-2\x02half an event")
+    kept.write_bytes(b"\x01claude-code/s-11\x02half an event")
     done = run("forget", "--session", "s-1", "--yes")
     assert (done["forgotten"], done["files_removed"]) == (5, [f"quarantine/{torn.name}"])
     assert [s["session"] for s in run("sessions")["sessions"]] == ["s-2"]
@@ -200,27 +201,21 @@ def test_the_preview_masks_what_the_pattern_matches(
     assert 'prompt: the "blue" […] nests' in shown
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        ((), "nothing was chosen"),
-        (("--pattern", "(", "--yes"), "no regular expression"),
-        (("--pattern", "x*", "--yes"), "matches the empty text"),
-        (("--query", " ", "--yes"), "--query is empty"),
-        (("99", "--yes"), "position 99 is not in the log"),
-        (("--session", "nobody", "--yes"), "no session 'nobody'"),
-        (("--pattern", PLAIN), "cannot be undone"),
-        (
-            ("--pattern", PLAIN, "--reason", f"leaked {PLAIN}", "--yes"),
-            "--reason holds what --pattern matches",
-        ),
-    ],
-)
-def test_a_request_that_is_wrong_changes_nothing(
-    run: Run, data: Path, told: Path, words: tuple[str, ...], says: str
-) -> None:
-    error = run("forget", *words, code=2)["error"]
-    assert says in error["message"]
+WRONG = [
+    ((), "nothing was chosen"),
+    (("--pattern", "(", "--yes"), "no regular expression"),
+    (("--pattern", "x*", "--yes"), "matches the empty text"),
+    (("--query", " ", "--yes"), "--query is empty"),
+    (("99", "--yes"), "position 99 is not in the log"),
+    (("--session", "nobody", "--yes"), "no session 'nobody'"),
+    (("--pattern", PLAIN), "cannot be undone"),
+    (("--pattern", PLAIN, "--reason", f"leaked {PLAIN}", "--yes"), "--reason holds what --pattern matches"),
+]
+
+
+def test_a_request_that_is_wrong_changes_nothing(run: Run, data: Path, told: Path) -> None:
+    for words, says in WRONG:
+        assert says in run("forget", *words, code=2)["error"]["message"]
     assert forgotten_in(data) == 0
 
 
@@ -297,3 +292,11 @@ def test_an_older_backup_restored_holds_nothing_of_it(
     run("import", str(told))
     assert left_in(tmp_path / "restored") == []
     assert run("search", "heron")["results"] == []
+
+
+def test_a_link_in_the_data_folder_is_not_followed(run: Run, data: Path, told: Path) -> None:
+    outside = data.parent / "notes.txt"
+    outside.write_text(SECRET)
+    (data / "notes").symlink_to(outside)
+    run("forget", "--pattern", PLAIN, "--yes")
+    assert outside.read_text() == SECRET
