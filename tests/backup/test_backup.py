@@ -4,7 +4,16 @@ import os
 from pathlib import Path
 
 import pytest
-from backup_kit import FailingStore, Killed, fill, make_store, memory_store, restored, sealed_and_open
+from backup_kit import (
+    EVERY_STEP,
+    FailingStore,
+    Killed,
+    fill,
+    make_store,
+    memory_store,
+    restored,
+    sealed_and_open,
+)
 from log_kit import content, seal_all, snapshot
 
 from session_mgmt_mcp.core.backup.check import check
@@ -120,11 +129,14 @@ def test_a_missing_segment_is_named(tmp_path: Path) -> None:
             create(log, memory_store())
 
 
+@pytest.mark.parametrize("stride", EVERY_STEP)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("after", [False, True])
-def test_a_backup_killed_at_any_step_is_finished_by_the_next(tmp_path: Path, kind: str, after: bool) -> None:
+def test_a_backup_killed_at_any_step_is_finished_by_the_next(
+    tmp_path: Path, kind: str, after: bool, stride: int
+) -> None:
     with sealed_and_open(tmp_path / "data") as log:
-        for step in range(1, 60):
+        for step in range(1, 60, stride):
             store = make_store(kind, tmp_path / str(step))
             failing = FailingStore(store, step, after=after)
             try:

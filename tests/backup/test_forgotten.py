@@ -3,7 +3,17 @@
 from pathlib import Path
 
 import pytest
-from backup_kit import FailingStore, Killed, fill, make_store, memory_store, restored, sealed_and_open
+from backup_kit import (
+    EVERY_STEP,
+    FailingStore,
+    Killed,
+    copied,
+    fill,
+    make_store,
+    memory_store,
+    restored,
+    sealed_and_open,
+)
 from log_kit import content, event, files_with, seal_all
 
 from session_mgmt_mcp.core.backup.check import check
@@ -98,14 +108,15 @@ def test_the_next_backup_takes_out_what_was_forgotten_meanwhile(tmp_path: Path) 
     assert _holding(store, tmp_path / "after") == []
 
 
+@pytest.mark.parametrize("stride", EVERY_STEP)
 @pytest.mark.parametrize("after", [False, True])
-def test_a_purge_killed_at_any_step_is_finished_by_the_next(tmp_path: Path, after: bool) -> None:
+def test_a_purge_killed_at_any_step_is_finished_by_the_next(tmp_path: Path, after: bool, stride: int) -> None:
+    backup = memory_store()
     with _with_secrets(tmp_path / "data") as log:
-        stores = [memory_store() for _ in range(40)]
-        for store in stores:
-            create(log, store)
+        create(log, backup)
         _forget(log, 37, 38)
-        for step, store in enumerate(stores, 1):
+        for step in range(1, 60, stride):
+            store = copied(backup)
             try:
                 purge(FailingStore(store, step, after=after), tombstones(log))
             except Killed:

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from backup_kit import Killed, memory_store, restored, sealed_and_open
+from backup_kit import EVERY_STEP, Killed, memory_store, restored, sealed_and_open
 from log_kit import content, event, seal_all, snapshot
 
 from session_mgmt_mcp.core.backup import restore as restore_module
@@ -73,15 +73,16 @@ def test_a_restored_log_goes_on(tmp_path: Path) -> None:
         assert create(back, store).position == 37  # it continues what is there
 
 
+@pytest.mark.parametrize("stride", EVERY_STEP)
 @pytest.mark.parametrize("point", [None, Point(position=26)])
 def test_a_restore_killed_at_any_step_is_finished_by_the_next(
-    tmp_path: Path, point: Point | None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, point: Point | None, stride: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = memory_store()
     with sealed_and_open(tmp_path / "data") as log:
         create(log, store)
         before = content(log)[: point.position if point else None]
-    steps = _Steps(monkeypatch)
+    steps = _Steps(monkeypatch, stride if stride == 1 else 3 * stride)
     target = tmp_path / "back"
     while steps.arm_next():
         try:
@@ -108,8 +109,8 @@ def test_a_restore_killed_at_any_step_is_finished_by_the_next(
 class _Steps:
     """Kills the process under test at its nth rename or sync, each time one later, until it gets through."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.number, self._calls, self._armed = 0, 1, False
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, stride: int) -> None:
+        self.number, self._stride, self._calls, self._armed = 1 - stride, stride, 1, False
         for module, name in ((os, "rename"), (os, "fsync"), (os, "fdatasync")):
             self._wrap(monkeypatch, module, name)
         assert restore_module.os is os
@@ -118,7 +119,7 @@ class _Steps:
     def arm_next(self) -> bool:
         """False once a whole run had fewer calls than the step it was to be killed at."""
         got_through = self._calls < self.number
-        self.number, self._calls, self._armed = self.number + 1, 0, True
+        self.number, self._calls, self._armed = self.number + self._stride, 0, True
         return not got_through
 
     def disarm(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
 from log_kit import content, event, seal_all
 
 from session_mgmt_mcp.adapters.objects.store import FsspecStore
@@ -26,6 +27,14 @@ def memory_store() -> FsspecStore:
 
 def make_store(kind: str, tmp_path: Path) -> ObjectStore:
     return memory_store() if kind == "memory" else LocalStore(str(tmp_path / "backup"))
+
+
+def copied(store: ObjectStore) -> FsspecStore:
+    """The same backup in a place of its own."""
+    copy = memory_store()
+    for stored in store.list():
+        copy.put(stored.name, store.blocks(stored.name))
+    return copy
 
 
 def fill(log: FileLog, frames: int, size: int = 3, word: bytes = b"event") -> None:
@@ -54,6 +63,10 @@ def restored(
     verify(str(to), done.log_id)
     with FileLog(to) as log:
         return done, content(log)
+
+
+# Kill at every step only in the full gate; else at some, so that every kind of step is met.
+EVERY_STEP = [pytest.param(1, marks=pytest.mark.slow), 4]
 
 
 class Killed(BaseException):
