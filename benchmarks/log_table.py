@@ -37,6 +37,7 @@ from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.seal import seal
 from session_mgmt_mcp.core.log.verify import verify
 from session_mgmt_mcp.projections import publish
+from session_mgmt_mcp.projections.protocol import views_folder
 from session_mgmt_mcp.projections.tail import QueryReader
 
 try:
@@ -237,7 +238,7 @@ def _fill(log: FileLog, count: int) -> None:
 def freshness(log: FileLog, folder: Path) -> list[dict[str, Any]]:
     """How long after an acknowledgement another reader has the event, in its hands and in the query view."""
     tell("freshness")
-    reader, view = FileLog(folder), QueryReader(log, publish.views_folder(folder))
+    reader, view = FileLog(folder), QueryReader(log, views_folder(folder))
     taken: dict[str, list[float]] = {"read by another reader": [], "in the query view": []}
     view.refresh()
     last = reader.head().position

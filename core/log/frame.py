@@ -129,8 +129,7 @@ def frame_at(data: memoryview, at: int, base: int, header: JournalHeader) -> "Fr
         return None
     if count == 0 and length:
         return None
-    seed = crc32(_PLACE.pack(base + at, length), header.seed)
-    if crc32(data[body_at : body_at + length], crc32(data[at + 12 : body_at], seed)) != crc:
+    if crc32(data[at + 12 : body_at + length], crc32(_PLACE.pack(base + at, length), header.seed)) != crc:
         return None
     return Frame(base + at, base + body_at + length, first, count, durable_upto, chain)
 
