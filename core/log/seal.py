@@ -117,8 +117,9 @@ def _tables_of(paths: Sequence[str], last: int, chain: bytes, log_id: str) -> tu
             raise LogCorruptError(f"{path} does not continue the log before it; restore it from a backup")
         frames = scan(data[HEADER.size :], HEADER.size, header, expected)
         if not frames or frames[-1].count:
+            whole = frames[-1].first + frames[-1].count - 1 if frames else expected - 1
             raise LogCorruptError(
-                f"{path} is damaged after position {expected - 1}: a closed journal must end in a closing frame; "
+                f"{path} is damaged after position {whole}: a closed journal must end in a closing frame; "
                 "restore it from a backup"
             )
         table, chain = journal_table(path, header, data, frames[:-1])
@@ -148,17 +149,21 @@ def put_segment(
         tables = [table_of(tables)]
     base = f"{folder}/segments"
     temporary = f"{base}/{os.urandom(6).hex()}.tmp"
-    ids, first, last = _write(temporary, tables, level)
-    os.chmod(temporary, 0o400)
-    sync_path(temporary)
-    _compare(temporary, tables)
-    digest = sha256_of(temporary)
-    name = f"{first:020d}-{last:020d}-{digest[:8]}"
-    raw_ids = ids.encode()
-    write_new(f"{temporary}.ids.tmp", raw_ids, 0o400)
-    size = os.path.getsize(temporary)
-    os.rename(f"{temporary}.ids.tmp", f"{base}/{name}.ids")
-    os.rename(temporary, f"{base}/{name}.parquet")
+    try:
+        ids, first, last = _write(temporary, tables, level)
+        os.chmod(temporary, 0o400)
+        sync_path(temporary)
+        _compare(temporary, tables)
+        digest, size = sha256_of(temporary), os.path.getsize(temporary)
+        name, raw_ids = f"{first:020d}-{last:020d}-{digest[:8]}", ids.encode()
+        write_new(f"{temporary}.ids.tmp", raw_ids, 0o400)
+        os.rename(f"{temporary}.ids.tmp", f"{base}/{name}.ids")
+        os.rename(temporary, f"{base}/{name}.parquet")
+    except BaseException:
+        for path in (temporary, f"{temporary}.ids.tmp"):  # large, and the disk may be full
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        raise
     sync_folder(base)
     return SegmentEntry(
         first=first,

@@ -205,15 +205,14 @@ class _Pass:
         """Position and chain after the segments; journals that are sealed already must agree with them."""
         last = manifest.last if manifest else 0
         sealed = [span for span in spans if span.first <= last]
-        ends = {s.first - 1: s.before for s in sealed} | {s.last: s.after for s in sealed if s.last <= last}
-        walk = ChainWalk(genesis, 1, ends)
-        self.total = max(self.total, last)
+        walk = ChainWalk(genesis, 1, {p for span in sealed for p in (span.first - 1, span.last)})
         walk.chains[0] = genesis
+        self.total = max(self.total, last)
         for entry in manifest.segments if manifest else ():
             self._segment(entry, walk)
         for span in sealed:
-            for position in (span.first - 1, min(span.last, last)):
-                if position in ends and walk.chains.get(position) != ends[position]:
+            for position, chain in ((span.first - 1, span.before), (span.last, span.after)):
+                if position <= last and walk.chains.get(position) != chain:
                     raise LogCorruptError(
                         f"{span.path} is not what was sealed at position {position}; move it out of the data folder"
                     )
