@@ -33,7 +33,7 @@ from session_mgmt_mcp.projections.tombstones import tombstones_between
 
 HEAP_BYTES = 64 << 20
 ROWS_AT_ONCE = 8192  # of small sessions that are indexed together
-CHECKPOINT_ROWS = 50_000  # indexed between two commits of a build
+CHECKPOINT_ROWS = 20_000  # indexed between two commits of a build
 Progress = Callable[[int, int], None]  # rows looked at, of how many
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.core.ports import EventLog
+from session_mgmt_mcp.projections import unfinished
 from session_mgmt_mcp.projections.digests import digest
 from session_mgmt_mcp.projections.files import remove_leftovers
 from session_mgmt_mcp.projections.lexical_writer import LexicalProjection
@@ -38,7 +39,11 @@ def replay(
     Returns their digests. Raises InputError where a name is no projection.
     """
     wanted = known_names(names)
-    _bring_up(log, views_folder(folder), wanted, progress)
+    views = views_folder(folder)
+    _bring_up(
+        log, views, unfinished.left_of(views, wanted), progress, partial(unfinished.note_done, views, wanted)
+    )
+    unfinished.finished(views)
     found = digest(folder)
     return {name: found[name] for name in wanted}
 
@@ -61,6 +66,7 @@ def purge(
     maintenance lock and has taken their payloads out of the log. May be killed at any point and called again. Returns
     the digests.
     """
+    unfinished.finished(views_folder(folder))
     for name in NAMES:
         drop_leftovers(views_folder(folder) / name, age_s=0)
     digests = replay(log, folder, None, progress)
@@ -70,14 +76,21 @@ def purge(
 
 
 def _bring_up(
-    log: EventLog, views: Path, fresh: Collection[str], progress: Progress | None
+    log: EventLog,
+    views: Path,
+    fresh: Collection[str],
+    progress: Progress | None,
+    done: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
+    """`done` is told each projection that is published at the end of the sealed log."""
     sealed = log.sealed()
     target = Watermark(sealed.position, sealed.chain)
     query, events, fresh = _bring_up_query(log, views, target, fresh, progress)
     try:
+        done("query")
         lexical = LexicalProjection(views, log, fresh="lexical" in fresh)
         indexed = lexical.update(query.files, target, partial(progress or (lambda *_: None), "lexical"))
+        done("lexical")
         return {"position": target.position, "events": events, "indexed": indexed}
     finally:
         query.close()

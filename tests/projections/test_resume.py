@@ -15,8 +15,8 @@ from session_mgmt_mcp.projections.checking import UNREADABLE, check
 from session_mgmt_mcp.projections.publish import digest, purge, replay, update
 from session_mgmt_mcp.projections.views import Views
 
-SESSIONS = 5
-TURNS = 4
+SESSIONS = 3
+TURNS = 3
 
 
 def turns(session: str, n: int) -> list[Any]:
@@ -84,14 +84,15 @@ def calls_of(log: Any, folder: Path) -> int:
     return count
 
 
+@pytest.mark.parametrize(
+    "steps", [(3, 5, 9), pytest.param(tuple(range(1, 11)), marks=pytest.mark.slow)], ids=["some", "all"]
+)
 def test_a_replay_interrupted_anywhere_and_resumed_holds_what_an_uninterrupted_one_does(
-    log: MemoryLog, tmp_path: Path
+    log: MemoryLog, tmp_path: Path, steps: tuple[int, ...]
 ) -> None:
     update(log, tmp_path)
     expected = digest(tmp_path)
-    steps = calls_of(log, tmp_path)
-    assert steps > 15
-    for step in range(2, steps + 1, 4):
+    for step in steps:
         with pytest.raises(_Killed):
             replay(log, tmp_path, progress=die_at(step))
         assert digest(tmp_path) == expected  # the published ones were not touched
@@ -106,7 +107,7 @@ def test_a_replay_interrupted_again_and_again_gets_to_the_end(log: MemoryLog, tm
     while True:
         tries += 1
         try:
-            assert replay(log, tmp_path, ["query"], die_at(4)) == {"query": expected["query"]}
+            assert replay(log, tmp_path, ["query"], die_at(3)) == {"query": expected["query"]}
             break
         except _Killed:
             assert tries < 10
@@ -117,14 +118,26 @@ def test_a_resumed_replay_does_not_read_again_what_it_has(log: MemoryLog, tmp_pa
     update(log, tmp_path)
     seen: list[int] = []
     with pytest.raises(_Killed):
-        replay(log, tmp_path, ["query"], die_at(10))
+        replay(log, tmp_path, ["query"], die_at(6))
     replay(log, tmp_path, ["query"], lambda name, at, end: seen.append(at) if name == "query" else None)
-    assert min(seen) > 50
+    assert min(seen) > 35
+
+
+def test_what_an_interrupted_replay_had_finished_is_not_built_again(log: MemoryLog, tmp_path: Path) -> None:
+    update(log, tmp_path)
+    expected = digest(tmp_path)
+    with pytest.raises(_Killed):
+        replay(log, tmp_path, progress=die_at(calls_of(log, tmp_path) - 1))  # within the lexical index
+    seen: list[str] = []
+    assert replay(log, tmp_path, progress=lambda name, at, end: seen.append(name)) == expected
+    assert set(seen) == {"lexical"}
+    replay(log, tmp_path, progress=lambda name, at, end: seen.append(name))
+    assert set(seen) == {"query", "lexical"}
 
 
 def test_more_events_between_interruption_and_replay_are_taken_in(log: MemoryLog, tmp_path: Path) -> None:
     update(log, tmp_path)
-    for step in (5, calls_of(log, tmp_path) - 2):  # within the query view, within the lexical index
+    for step in (5, calls_of(log, tmp_path) - 1):  # within the query view, within the lexical index
         with pytest.raises(_Killed):
             replay(log, tmp_path, progress=die_at(step))
         log.append([*turns("s-0", 90 + step), *turns(f"s-new-{step}", 1)])
@@ -163,7 +176,7 @@ def test_the_old_views_serve_while_new_ones_are_built(log: MemoryLog, tmp_path: 
         fresh.close()
 
     replay(log, tmp_path, progress=progress)
-    assert served > 15
+    assert served > 8
     assert views.timeline(limit=1000).turns == expected
 
 
@@ -174,7 +187,7 @@ def test_forgetting_after_an_interruption_leaves_nothing_in_what_was_rebuilt(
     log.seal()
     update(log, tmp_path)
     position = log.head().position
-    for names, step in ((["query"], 12), (["lexical"], 3)):
+    for names, step in ((["query"], 6), (["lexical"], 3)):
         with pytest.raises(_Killed):
             replay(log, tmp_path, names, die_at(step))
     log.forget(position)
@@ -190,7 +203,7 @@ def test_an_update_with_live_views_leaves_what_was_rebuilt_to_the_next_replay(
 ) -> None:
     update(log, tmp_path)
     with pytest.raises(_Killed):
-        replay(log, tmp_path, progress=die_at(6))
+        replay(log, tmp_path, progress=die_at(5))
     update(log, tmp_path)
     assert list((tmp_path / "views").rglob("rebuilding"))
     monkeypatch.setattr(rebuild, "LEFTOVER_AGE_S", -1)
