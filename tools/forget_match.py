@@ -67,8 +67,17 @@ def texts_of(raw: bytes) -> Iterator[str]:
     value = _parsed(raw)
     if value is not None:
         yield from _strings(value, 0)
-    elif "\\" in text:  # lines of JSON, or a piece of it
-        yield _ESCAPE.sub(_unescaped, text)
+    else:
+        yield from _without_escapes(text)  # lines of JSON, or a piece of it
+
+
+def _without_escapes(text: str) -> Iterator[str]:
+    """The text with a layer of escapes taken off, and another, as often as there is one."""
+    for _ in range(_DEPTH_MAX):
+        if "\\" not in text:
+            return
+        text = _ESCAPE.sub(_unescaped, text)
+        yield text
 
 
 def _unescaped(match: re.Match[str]) -> str:
@@ -86,6 +95,7 @@ def _parsed(raw: bytes | str) -> object:
 def _strings(value: object, depth: int) -> Iterator[str]:
     if isinstance(value, str):
         yield value
+        yield from _without_escapes(value)
         if depth < _DEPTH_MAX and "\\" in value and value.lstrip()[:1] in ("{", "[", '"'):
             yield from _strings(_parsed(value), depth + 1)
     elif isinstance(value, dict):

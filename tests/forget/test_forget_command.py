@@ -1,10 +1,12 @@
 """`forget` takes what was chosen out of log, views and every other file of the data folder, for good."""
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from forget_kit import FORMS, PLAIN, SECRET, hook, left_in, reply, report, transcript, user
 
 from session_mgmt_mcp.core.log.verify import verify
+from session_mgmt_mcp.core.settings import BLOB_BYTES_MIN
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import main
 
@@ -147,16 +150,18 @@ def test_several_selectors_narrow_down(run: Run, data: Path) -> None:
     assert run("forget", "1", "2", "3", "--query", "HERON mill", "--dry-run")["planned"]["ranges"] == [[1, 2]]
 
 
-@pytest.mark.parametrize("form", range(len(FORMS)))
-def test_a_pattern_is_found_in_every_form_it_can_be_written(run: Run, data: Path, form: int) -> None:
-    said = FORMS[form].decode("utf-8", "replace")
-    nested = json.dumps({"output": json.dumps({"inner": said})})
+def test_a_pattern_is_found_in_every_form_it_can_be_written(run: Run, data: Path) -> None:
+    said = [form.decode() for form in FORMS]
+    nested = [json.dumps({"output": json.dumps({"inner": text})}) for text in said]
     with App.open(data, create=True):
-        report(data, hook(name="PostToolUse", tool_name="X", tool_use_id="t-1", tool_response=nested))
-    pattern = "heron-7731" if form == 0 else r'"blue\\*" heron'
-    if form == 1:
-        pattern = r'the "blue" heron-7731 nests\nbehind'
-    assert run("forget", "--pattern", pattern, "--yes")["forgotten"] == 1
+        calls = [
+            hook(name="PostToolUse", tool_name="X", tool_use_id=f"t-{k}", tool_response=n)
+            for k, n in enumerate(nested)
+        ]
+        report(data, *calls, hook(prompt=SECRET))
+    anchored = run("forget", "--pattern", '^the "blue" heron-7731 nests\n', "--dry-run")["planned"]
+    assert anchored["ranges"] == [[2, 3], [5, 5]]  # the fourth begins with a quote
+    assert run("forget", "--pattern", r'"blue\\*" heron|^heron-7731$', "--yes")["forgotten"] == 5
     assert left_in(data) == []
 
 
@@ -300,3 +305,64 @@ def test_a_link_in_the_data_folder_is_not_followed(run: Run, data: Path, told: P
     (data / "notes").symlink_to(outside)
     run("forget", "--pattern", PLAIN, "--yes")
     assert outside.read_text() == SECRET
+
+
+def test_asked_on_a_terminal_no_forgets_nothing_and_yes_forgets(
+    run: Run, data: Path, told: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _: "n")
+    assert main(["forget", "--pattern", PLAIN]) == 1
+    assert forgotten_in(data) == 0
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    assert main(["forget", "--pattern", PLAIN]) == 0
+    assert "2 payloads are gone" in capsys.readouterr().out
+    assert left_in(data) == []
+
+
+def test_a_pattern_can_be_read_from_stdin(
+    run: Run, data: Path, told: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{PLAIN}\n"))
+    assert run("forget", "--pattern", "-", "--yes")["forgotten"] == 2
+
+
+def test_what_hooks_append_meanwhile_is_kept(run: Run, data: Path, told: Path) -> None:
+    done = threading.Event()
+    appended = 0
+
+    def work() -> None:
+        nonlocal appended
+        while not done.is_set() and appended < 2_000:
+            report(data, hook("s-7", prompt=f"work {appended}"))
+            appended += 1
+
+    writer = threading.Thread(target=work)
+    writer.start()
+    try:
+        run("forget", "--pattern", PLAIN, "--yes")
+    finally:
+        done.set()
+        writer.join()
+    with App.open(data) as app:
+        events = [e for batch in app.log.read() for e in batch]
+    assert sum(e.envelope.session == "s-7" and e.payload is not None for e in events) == appended
+    assert left_in(data) == []
+    assert forgotten_in(data) == 2
+
+
+def test_a_large_content_goes_with_the_last_event_that_refers_to_it(
+    run: Run, data: Path, tmp_path: Path
+) -> None:
+    content = f"{PLAIN} " + "x" * (2 * BLOB_BYTES_MIN)
+
+    def edit(session: str) -> str:
+        return user(f"u-{session}", "edited", session, toolUseResult={"originalFile": content})
+
+    path = transcript(tmp_path, "s-1", edit("s-1"))
+    transcript(tmp_path, "s-2", edit("s-2"))
+    run("import", str(path.parent))
+    assert run("forget", "--session", "s-1", "--yes")["blobs"] == 0
+    assert left_in(data)
+    assert run("forget", "--session", "s-2", "--yes")["blobs"] == 1
+    assert left_in(data) == []

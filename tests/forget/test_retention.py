@@ -102,10 +102,6 @@ def test_a_quota_removes_the_least_recently_active_but_never_a_running_session(
     assert left_in(data, [b"words of recent"]) == []
 
 
-def test_a_quota_that_is_kept_removes_nothing(run: Run, years: None) -> None:
-    assert removed_by(run, "--quota", "10GB") == []
-
-
 def test_automatic_retention_is_applied_by_maintenance(run: Run, data: Path, years: None) -> None:
     run("retention", "--max-age", "365d", "--automatic", "yes")
     assert run("maintain", "--once", "--force")["forgotten"] == 2
@@ -123,13 +119,12 @@ def test_a_policy_that_cannot_be_read_removes_nothing_and_is_said(run: Run, data
     assert run("retention")["policy"]["automatic"] is False
 
 
-def test_without_a_terminal_or_yes_nothing_is_removed(run: Run, data: Path, years: None) -> None:
+def test_what_is_not_asked_for_clearly_removes_nothing(run: Run, data: Path, years: None) -> None:
+    assert removed_by(run, "--quota", "10GB") == []
+    run("retention", "--quota", "none")
+    assert "nothing to apply" in run("retention", "--automatic", "yes", code=2)["error"]["message"]
     assert "cannot be undone" in run("retention", "--max-age", "365d", "--apply", code=2)["error"]["message"]
     assert left_in(data, [b"words of old"])
-
-
-def test_automatic_without_a_rule_is_refused(run: Run, data: Path, years: None) -> None:
-    assert "nothing to apply" in run("retention", "--automatic", "yes", code=2)["error"]["message"]
 
 
 def test_ages_and_sizes_are_read() -> None:
