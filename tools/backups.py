@@ -11,7 +11,7 @@ import msgspec
 
 from session_mgmt_mcp.core.backup.check import Checked, check
 from session_mgmt_mcp.core.backup.create import Backup, Progress, create
-from session_mgmt_mcp.core.backup.layout import Snapshot, identify, read_snapshots
+from session_mgmt_mcp.core.backup.layout import Snapshot, identify, list_snapshots, read_snapshots
 from session_mgmt_mcp.core.backup.local import LocalStore
 from session_mgmt_mcp.core.backup.purge import purge
 from session_mgmt_mcp.core.backup.restore import Point, Restored, restore
@@ -95,6 +95,11 @@ def restore_log(
     identity = identify(store)
     forgotten, notes = _live_tombstones(live, identity.origin) if identity is not None else ([], [])
     done = restore(store, str(to), snapshot=snapshot, point=point, tombstones=forgotten, progress=progress)
+    newest = list_snapshots(store)[-1]
+    if not done.forked_from and done.snapshot != newest.id:
+        notes.append(
+            f"{store.url} holds a newer snapshot, {newest.id}: back the restored log up to a place of its own"
+        )
     return done, notes
 
 

@@ -81,16 +81,27 @@ def stages() -> "Iterator[Callable[[str, int, int], None]]":
 
 
 @contextmanager
-def byte_stages() -> "Iterator[Callable[[str, int, int], None]]":
-    """`stages` for jobs that are measured in bytes."""
+def byte_stages(*in_bytes: str) -> "Iterator[Callable[[str, int, int], None]]":
+    """`stages` for jobs of which these stages are measured in bytes."""
     if not sys.stderr.isatty():
         show = _stage_lines()
-        yield lambda stage, at, end: show(f"{stage} (MiB)" if end >> 20 else stage, at >> 20, end >> 20)
+        yield (
+            lambda stage, at, end: (
+                show(f"{stage}, MB", at // 1_000_000, end // 1_000_000)
+                if stage in in_bytes
+                else show(stage, at, end)
+            )
+        )
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None)
-        yield lambda stage, at, end: bar.update(task, description=stage, completed=at, total=end or None)
+
+        def update(stage: str, at: int, end: int) -> None:
+            of = f"{at / 1e6:.1f} of {end / 1e6:.1f} MB" if stage in in_bytes else f"{at} of {end}"
+            bar.update(task, description=f"{stage}: {of}" if end else stage, completed=at, total=end or None)
+
+        yield update
 
 
 class _Rate(ProgressColumn):

@@ -50,6 +50,7 @@ class Backup(NamedTuple):
     copied_bytes: int
     purged: int  # snapshots that were rewritten without payloads forgotten since
     dropped: int  # snapshots that `keep` did not keep
+    left: bool  # True: another backup is being made there, so nothing was removed
 
 
 def create(
@@ -69,7 +70,7 @@ def create(
     copy = _Copy(log, store, before, progress)
     with adding(store):
         snapshot, done = _copy_and_commit(copy, before)
-    left = tidy(log, store, keep, progress)
+    tidied = tidy(log, store, keep, progress)
     return Backup(
         done.id,
         snapshot.position,
@@ -78,8 +79,7 @@ def create(
         sum(size for size in snapshot.objects().values() if size > 0),
         copy.copied_objects,
         copy.copied_bytes,
-        left.purged,
-        left.dropped,
+        *tidied,
     )
 
 

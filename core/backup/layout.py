@@ -19,6 +19,7 @@ IDENTITY = "BACKUP.json"
 _FORMAT = "session-mgmt-mcp backup"
 _SNAPSHOT = re.compile(r"snapshots/(\d{20})-(\d{20})-(\d{4})-([0-9a-f]{8})\.json")
 _LEFTOVER = re.compile(r".*\.tmp")
+_MEND = "use another snapshot; where this file is removed, backups to that place go on"
 _TRIES = 5
 T = TypeVar("T")
 
@@ -266,8 +267,8 @@ def _encode(value: msgspec.Struct) -> bytes:
 def _decode(raw: bytes, type_: type[T], where: str) -> T:
     body, _, digest = raw.rpartition(b',"sha256":"')
     if sha256(body).hexdigest().encode() + b'"}\n' != digest:
-        raise LogCorruptError(f"{where} does not match its own checksum; use another snapshot or backup")
+        raise LogCorruptError(f"{where} does not match its own checksum; {_MEND}")
     try:
         return msgspec.json.decode(body + b"}", type=type_)
     except msgspec.MsgspecError as error:
-        raise LogCorruptError(f"{where}: {error}; use another snapshot or backup") from None
+        raise LogCorruptError(f"{where}: {error}; {_MEND}") from None

@@ -11,11 +11,13 @@ import msgspec
 
 from session_mgmt_mcp.core.backup.cut import Chosen, Cut, choose, cut_segment, times_of
 from session_mgmt_mcp.core.backup.layout import (
+    Identity,
     Piece,
     Snapshot,
     SpoolFile,
     find_snapshot,
     identify,
+    list_snapshots,
     object_name,
     read_forgotten,
 )
@@ -34,6 +36,7 @@ from session_mgmt_mcp.core.log.manifest import Manifest, SegmentEntry, publish
 from session_mgmt_mcp.core.log.segment import read_tables, sha256_of
 from session_mgmt_mcp.core.log.verify import verify
 
+_TRIES = 3
 FETCHING, VERIFYING = "reading the backup", "verifying the restored log"
 Progress = Callable[[str, int, int], None]
 
@@ -80,7 +83,26 @@ def restore(
     _drop_finished(target)
     _refuse_taken(target)
     folders.refuse_network(target)
-    found = find_snapshot(store, snapshot)[1]
+    for left in reversed(range(_TRIES)):
+        name, found = find_snapshot(store, snapshot)
+        try:
+            return _restore(store, found, identity, target, point, tombstones, progress)
+        except LogCorruptError:
+            if not left or name in list_snapshots(store):
+                raise
+            # a purge replaced it meanwhile
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _restore(
+    store: ObjectStore,
+    found: Snapshot,
+    identity: Identity,
+    target: str,
+    point: Point | None,
+    tombstones: Sequence[PayloadForgotten],
+    progress: Progress | None,
+) -> Restored:
     if found.log_id != identity.log_id:
         raise LogCorruptError(f"the snapshot {found.id} in {store.url} is of another log; move it away")
     if point is not None and point.position is not None and not 1 <= point.position <= found.position:

@@ -25,18 +25,19 @@ class Tidied(NamedTuple):
 
     purged: int  # snapshots rewritten
     dropped: int  # snapshots removed
+    left: bool  # to whoever else is at work there
 
 
 def tidy(
     log: FileLog, store: ObjectStore, keep: Keep | None = None, progress: Progress | None = None
 ) -> Tidied:
-    """Take forgotten payloads out, drop what is not to be kept. Left to the other where another backup is being made."""
+    """Take forgotten payloads out, drop what is not to be kept. Where another backup is being made, that is left to it."""
     put_forgotten(store, tombstones(log))
     with alone(store) as is_alone:
         if not is_alone:
-            return Tidied(0, 0)
+            return Tidied(0, 0, True)
         dropped = retain(store, keep) if keep is not None else 0
-        return Tidied(purge_alone(store, progress).snapshots, dropped)
+        return Tidied(purge_alone(store, progress).snapshots, dropped, False)
 
 
 def retain(store: ObjectStore, keep: Keep) -> int:

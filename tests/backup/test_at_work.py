@@ -4,11 +4,11 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from backup_kit import fill, make_store, memory_store, restored, sealed_and_open
+from backup_kit import FailingStore, fill, make_store, memory_store, restored, sealed_and_open
 from log_kit import content, event, seal_all
 
 from session_mgmt_mcp.core.backup import create as create_module
@@ -145,7 +145,8 @@ def test_nobody_removes_objects_while_a_backup_is_made(tmp_path: Path) -> None:
             forget(log, [2], lambda _: ())
             assert purge(store, tombstones(log)).left
             fill(log, 1)
-            assert create(log, store, keep=Keep(1, None)).dropped == 0
+            done = create(log, store, keep=Keep(1, None))
+            assert (done.dropped, done.left) == (0, True)
         with alone(store) as is_alone:
             assert is_alone
         assert list(store.list("running")) == []
@@ -185,3 +186,21 @@ def test_two_backups_at_once_both_succeed(tmp_path: Path) -> None:
         for found in list_snapshots(store):
             assert check(store, found.id).chain == log.head().chain.hex()
         assert seal(log.folder, log.log_id).last == 24
+
+
+def test_a_snapshot_that_is_purged_while_it_is_restored_is_restored_purged(tmp_path: Path) -> None:
+    class PurgedMeanwhile(FailingStore):
+        """Purges before the first object is read."""
+
+        def blocks(self, name: str) -> Iterator[bytes]:
+            if name.startswith("objects/") and not self.calls:
+                self.calls = 1
+                forget(log, [2], lambda _: ())
+                assert purge(self.store, tombstones(log)).snapshots == 1
+            return super().blocks(name)
+
+    store = memory_store()
+    with sealed_and_open(tmp_path / "data") as log:
+        create(log, store)
+        _, events = restored(PurgedMeanwhile(store, 0, after=False), tmp_path / "back")
+    assert [e.position for e in events if e.payload is None] == [2]

@@ -24,7 +24,7 @@ from session_mgmt_mcp.core.backup.retain import Keep
 from session_mgmt_mcp.core.errors import InputError, LogCorruptError
 from session_mgmt_mcp.core.log.log import FileLog
 
-KINDS = ["local", "memory"]
+KINDS = ["local", "memory", "files"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -188,6 +188,17 @@ def test_retention_is_asked_for_by_number_or_days(run: Run, tmp_path: Path) -> N
     assert len(run("backup", "memory://commands-keep", "--list")["snapshots"]) == 2
 
 
+def test_who_restores_an_older_snapshot_is_told_of_the_newer(run: Run, tmp_path: Path) -> None:
+    first = run("backup", "memory://commands-older")["snapshot"]
+    with FileLog(tmp_path / "data") as log:
+        fill(log, 1)
+    newer = run("backup", "memory://commands-older")["snapshot"]
+    [note] = run("restore", "memory://commands-older", "--to", str(tmp_path / "b"), "--snapshot", first)[
+        "notes"
+    ]
+    assert newer in note
+
+
 def test_a_password_is_neither_shown_nor_kept() -> None:
     assert without_password("sftp://me:hunter2@host:22/b") == "sftp://me@host:22/b"
     assert without_password("s3://bucket/b") == "s3://bucket/b"

@@ -26,7 +26,10 @@ def memory_store() -> FsspecStore:
 
 
 def make_store(kind: str, tmp_path: Path) -> ObjectStore:
-    return memory_store() if kind == "memory" else LocalStore(str(tmp_path / "backup"))
+    """`memory` and `files` go through fsspec: whole puts, and those written aside and renamed."""
+    if kind == "memory":
+        return memory_store()
+    return FsspecStore(f"file://{tmp_path}/backup") if kind == "files" else LocalStore(f"{tmp_path}/backup")
 
 
 def copied(store: ObjectStore) -> FsspecStore:

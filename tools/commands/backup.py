@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from session_mgmt_mcp.core.backup.check import CHECKING
+from session_mgmt_mcp.core.backup.create import COPYING
 from session_mgmt_mcp.core.backup.retain import Keep
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.tools import backups
@@ -31,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 where the backup is complete, or checks; 4 where it is damaged; 5 where the place cannot be written."""
+    """0 where the backup is complete, or checks; 1 where nothing could be removed as asked; 4 where it is damaged; 5 where the place cannot be written."""
     if args.keep is not None and args.keep < 1:
         raise InputError(f"--keep {args.keep}: at least one snapshot stays")
     if args.keep_days is not None and args.keep_days < 0:
@@ -44,11 +46,12 @@ def run(args: argparse.Namespace) -> int:
         return _verify(args)
     asked = args.keep is not None or args.keep_days is not None
     keep = Keep(args.keep, args.keep_days) if asked else None
-    with App.open() as app, byte_stages() as progress:
+    with App.open() as app, byte_stages(COPYING, CHECKING) as progress:
         done = backups.back_up(app, args.destination, keep, progress)
+    code = 1 if done.left and asked else 0
     if args.json:
         emit_json(done._asdict())
-        return 0
+        return code
     what = f"snapshot {done.snapshot}" if done.new else f"nothing new since snapshot {done.snapshot}"
     print(
         f"{what}: {done.position} events, {_mib(done.bytes)}; copied {done.copied_objects} files, {_mib(done.copied_bytes)}"
@@ -57,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
         print(f"took what was forgotten out of {done.purged} snapshots")
     if done.dropped:
         print(f"removed {done.dropped} snapshots")
-    return 0
+    if done.left:
+        print("nothing was removed, because another backup is being made there: run it again after that one")
+    return code
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -78,7 +83,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    with byte_stages() as progress:
+    with byte_stages(COPYING, CHECKING) as progress:
         checked = backups.check_backup(args.destination, args.snapshot, progress)
     if args.json:
         emit_json(checked._asdict())

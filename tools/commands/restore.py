@@ -1,11 +1,12 @@
 """`restore`: bring a log back from a backup, whole or up to a moment."""
 
 import argparse
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
 from session_mgmt_mcp.core.backup.cut import Chosen
-from session_mgmt_mcp.core.backup.restore import Point, Restored
+from session_mgmt_mcp.core.backup.restore import FETCHING, Point, Restored
 from session_mgmt_mcp.tools import backups
 from session_mgmt_mcp.tools.cli import emit_json, note
 from session_mgmt_mcp.tools.progress import byte_stages
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         point = Point(position=args.position)
     elif args.time is not None:
         point = Point(time_us=backups.parse_time(args.time))
-    with byte_stages() as progress:
+    with byte_stages(FETCHING) as progress:
         done, notes = backups.restore_log(
             args.destination, args.to, snapshot=args.snapshot, point=point, live=args.live, progress=progress
         )
@@ -63,7 +64,7 @@ def _print(done: Restored) -> None:
         )
     elif done.events > done.position:
         print(f"{done.events - done.position} events were added, which say what was forgotten since")
-    print(f"use it: SESSION_MGMT_DATA_DIR={done.folder} session-mgmt-mcp replay")
+    print(f"use it: SESSION_MGMT_DATA_DIR={shlex.quote(done.folder)} session-mgmt-mcp replay")
 
 
 def _print_chosen(chosen: Chosen) -> None:
