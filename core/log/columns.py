@@ -1,9 +1,9 @@
 """Hashes of events that lie in Arrow columns: payload hashes, leaves and the chain (FORMAT.md section 2)."""
 
-import struct
 from array import array
 from collections.abc import Collection, Sequence
-from itertools import accumulate, islice
+from itertools import accumulate
+from struct import Struct, unpack_from
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from session_mgmt_mcp.core.log.segment import to_table
 
 # What a leaf is made of; enough to compute the chain.
 CHAIN_COLUMNS = ["position", "frame", "event_id", "envelope", "payload_hash"]
+_TWO_LENGTHS = Struct("<2I").unpack_from
 _MEND = "restore it from a backup"
 
 
@@ -26,62 +27,62 @@ def journal_table(
 
     `data` is the whole file. Raises LogCorruptError where a frame's chain or lengths are not right.
     """
-    parts: list[list[memoryview]] = [[], [], [], []]  # ids, salts, envelopes, payloads
-    sizes: tuple[array[int], array[int]] = (array("i", (0,)), array("i", (0,)))
-    of_frame = array("Q")
-    for frame in frames:
-        lengths, blocks = frame_blocks(frame, data, path)
-        for part, block in zip(parts, blocks, strict=True):
-            part.append(block)
-        for ends, k in zip(sizes, (0, 1), strict=True):
-            ends.extend(islice(accumulate(lengths[k::2], initial=ends[-1]), 1, None))
-        of_frame.extend((frame.first,) * frame.count)
+    blocks, lengths, of_frame = _blocks(path, data, frames)
     count = len(of_frame)
-    ids, salts = (_fixed(16, count, b"".join(part)) for part in parts[:2])
-    envelopes, payloads = (
-        pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(ends), pa.py_buffer(b"".join(part))])
-        for ends, part in zip(sizes, parts[2:], strict=True)
-    )
+    ids, salts = (_fixed(16, count, b"".join(parts)) for parts in blocks[:2])
+    envelopes, payloads = (_binary(lengths[k::2], b"".join(parts)) for k, parts in enumerate(blocks[2:]))
     hashes = _fixed(32, count, b"".join(payload_hashes(salts, payloads)))
     chain = _check_chain(path, header, frames, leaves_of(header.first, ids, hashes, envelopes))
     frame_column = pa.Array.from_buffers(pa.uint64(), count, [None, pa.py_buffer(of_frame)])
     return to_table(header.first, frame_column, ids, envelopes, hashes, salts, payloads), chain
 
 
+def _blocks(
+    path: str, data: memoryview, frames: Sequence[Frame]
+) -> tuple[tuple[list[memoryview], ...], list[int], "array[int]"]:
+    """Of each frame: where its ids, salts, envelopes and payloads lie. Of each event: the lengths of its envelope and its
+    payload, one after the other; and the first position of its frame.
+    """
+    blocks: tuple[list[memoryview], ...] = ([], [], [], [])
+    ids, salts, envelopes, payloads = (part.append for part in blocks)
+    lengths: list[int] = []
+    of_frame = array("Q")
+    for frame in frames:
+        n, at = frame.count, frame.offset + FRAME.size
+        mine = _TWO_LENGTHS(data, at + 32) if n == 1 else unpack_from(f"<{2 * n}I", data, at + 32 * n)
+        envelopes_at = at + 40 * n
+        payloads_at = envelopes_at + sum(mine[0::2])
+        if payloads_at + sum(mine[1::2]) != frame.end:
+            raise LogCorruptError(
+                f"{path}: the lengths inside the frame of position {frame.first} do not add up; {_MEND}"
+            )
+        ids(data[at : at + 16 * n])
+        salts(data[at + 16 * n : at + 32 * n])
+        envelopes(data[envelopes_at:payloads_at])
+        payloads(data[payloads_at : frame.end])
+        lengths += mine
+        of_frame.extend((frame.first,) * n)
+    return blocks, lengths, of_frame
+
+
 def _check_chain(path: str, header: JournalHeader, frames: Sequence[Frame], found: list[bytes]) -> bytes:
     chain, at = header.chain, 0
     for frame in frames:
-        chain = bytes(sha256(chain + b"".join(found[at : at + frame.count])).digest())
+        mine = found[at] if frame.count == 1 else b"".join(found[at : at + frame.count])
+        chain = sha256(chain + mine).digest()
         if chain != frame.chain:
             raise LogCorruptError(f"{path}: the chain breaks at position {frame.first}; {_MEND}")
         at += frame.count
     return chain
 
 
+def _binary(lengths: list[int], raw: bytes) -> pa.Array:
+    offsets = array("i", accumulate(lengths, initial=0))
+    return pa.Array.from_buffers(pa.binary(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(raw)])
+
+
 def _fixed(width: int, count: int, raw: Any) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(width), count, [None, pa.py_buffer(raw)])
-
-
-def frame_blocks(
-    frame: Frame, data: memoryview, path: str
-) -> tuple[tuple[int, ...], tuple[memoryview, memoryview, memoryview, memoryview]]:
-    """Of a frame in a whole journal: the lengths (envelope, payload, envelope, …), and where ids, salts, envelopes and
-    payloads lie.
-    """
-    n, at = frame.count, frame.offset + FRAME.size
-    lengths = struct.unpack_from(f"<{2 * n}I", data, at + 32 * n)
-    envelopes = at + 40 * n
-    payloads = envelopes + sum(lengths[0::2])
-    if payloads + sum(lengths[1::2]) != frame.end:
-        raise LogCorruptError(
-            f"{path}: the lengths inside the frame of position {frame.first} do not add up; {_MEND}"
-        )
-    return lengths, (
-        data[at : at + 16 * n],
-        data[at + 16 * n : at + 32 * n],
-        data[envelopes:payloads],
-        data[payloads : frame.end],
-    )
 
 
 def payload_hashes(salts: pa.Array, payloads: pa.Array) -> list[bytes]:

@@ -3,10 +3,11 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise, zip_longest
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 
 from session_mgmt_mcp.core.errors import LogCorruptError
@@ -28,6 +29,7 @@ from session_mgmt_mcp.core.log.manifest import (
 from session_mgmt_mcp.core.log.segment import (
     IdRows,
     Row,
+    ahead,
     read_tables,
     row_groups,
     segment_writer,
@@ -57,8 +59,9 @@ def seal(folder: str, log_id: str, progress: Callable[[int], None] | None = None
             drop_orphans(folder, manifest)
             return manifest
         before = manifest.chain or genesis
-        tables, chain = _tables_of(run, manifest.last, before, log_id)
-        entry = put_segment(folder, tables, before, chain, SEAL_LEVEL)
+        journals = _Journals(run, manifest.last, before, log_id)
+        entry = put_segment(folder, journals, before, b"", SEAL_LEVEL)
+        entry = msgspec.structs.replace(entry, chain=journals.chain.hex())
         if publish(folder, manifest, log_id, (*manifest.segments, entry)) is None:
             continue  # somebody else published: our segment is an orphan, start over from theirs
         sync_folder(folder + "/segments")
@@ -105,27 +108,41 @@ def _next_run(folder: str, manifest: Manifest) -> list[str]:
     return run
 
 
-def _tables_of(paths: Sequence[str], last: int, chain: bytes, log_id: str) -> tuple[list[pa.Table], bytes]:
-    """All events of these closed journals after position `last`, verified from its chain on; and the chain after them."""
-    expected = last + 1
-    tables: list[pa.Table] = []
-    for path in paths:
+class _Journals:
+    """The events of closed journals as tables, verified and hashed when they are passed first, then kept."""
+
+    def __init__(self, paths: Sequence[str], last: int, chain: bytes, log_id: str) -> None:
+        """The journals follow position `last`, after which the chain is `chain`."""
+        self.paths = paths
+        self.log_id = log_id
+        self.expected = last + 1
+        self.chain = chain  # after the tables that were made
+        self._tables: list[pa.Table] = []
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        return ahead(map(self._table, range(len(self.paths))))
+
+    def _table(self, k: int) -> pa.Table:
+        if k == len(self._tables):
+            self._tables.append(self._read(self.paths[k]))
+        return self._tables[k]
+
+    def _read(self, path: str) -> pa.Table:
         header, data = read_journal(path)
-        if header.log_id.hex() != log_id:
+        if header.log_id.hex() != self.log_id:
             raise LogCorruptError(f"{path} is of another log; move it out of the data folder")
-        if header.first != expected or header.chain != chain:
+        if header.first != self.expected or header.chain != self.chain:
             raise LogCorruptError(f"{path} does not continue the log before it; restore it from a backup")
-        frames = scan(data[HEADER.size :], HEADER.size, header, expected)
+        frames = scan(data[HEADER.size :], HEADER.size, header, self.expected)
         if not frames or frames[-1].count:
-            whole = frames[-1].first + frames[-1].count - 1 if frames else expected - 1
+            whole = frames[-1].first + frames[-1].count - 1 if frames else self.expected - 1
             raise LogCorruptError(
                 f"{path} is damaged after position {whole}: a closed journal must end in a closing frame; "
                 "restore it from a backup"
             )
-        table, chain = journal_table(path, header, data, frames[:-1])
-        tables.append(table)
-        expected += table.num_rows
-    return tables, chain
+        table, self.chain = journal_table(path, header, data, frames[:-1])
+        self.expected += table.num_rows
+        return table
 
 
 def read_journal(path: str) -> tuple[JournalHeader, memoryview]:
@@ -192,7 +209,7 @@ def _write(path: str, tables: Iterable[pa.Table], level: int) -> tuple[IdRows, i
 
 
 def _compare(path: str, tables: Iterable[pa.Table]) -> None:
-    for found, wanted in zip_longest(read_tables(path), row_groups(tables)):
+    for found, wanted in zip_longest(ahead(read_tables(path)), row_groups(tables)):
         if found is None or wanted is None or not found.equals(wanted):
             raise LogCorruptError(
                 f"{path} does not read back as written; check the disk, nothing was published"
