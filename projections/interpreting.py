@@ -1,6 +1,6 @@
 """From events to columns: what every event comes to, as Arrow tables of rows whose keys are not completed yet.
 
-This takes most of the time of a rebuild, depends on one event at a time, and is what `workers` does in other processes.
+This takes most of the time of a rebuild, depends on one event at a time, and is what `workers` does beside this process.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,8 +15,10 @@ from session_mgmt_mcp.core.ports import EventLog
 from session_mgmt_mcp.projections.rows import Row, UsageRow, interpret_event
 from session_mgmt_mcp.projections.tables import arrow_table
 from session_mgmt_mcp.projections.tombstones import Place, Tombstones
+from session_mgmt_mcp.projections.workers import results
 
 CHUNK_EVENTS = 4000  # interpreted at once, about
+EVENTS_MIN = 20_000  # below, starting processes takes longer than they save
 
 
 class Mark(NamedTuple):
@@ -94,8 +96,25 @@ def chunks_of(log: EventLog, after: int, upto: int) -> list[Chunk] | None:
     return out
 
 
-def batches(log: EventLog, after: int, upto: int, tombstones: Tombstones) -> Iterator[Batch]:
-    """The events after < position <= upto interpreted, in order, in this process."""
+class _Interpretation(NamedTuple):
+    """The job of `workers`."""
+
+    tombstones: Tombstones
+    after: int
+
+    def do(self, task: Chunk) -> Batch:
+        return interpret_batch(task.events(self.after), self.tombstones)
+
+
+def interpreted(log: EventLog, after: int, upto: int, tombstones: Tombstones) -> Iterator[Batch]:
+    """The sealed events after < position <= upto interpreted, in order; by several processes where that pays.
+
+    Raises LogCorruptError.
+    """
+    chunks = chunks_of(log, after, upto) if upto - after >= EVENTS_MIN else None
+    if chunks is not None:
+        yield from results(_Interpretation(tombstones, after), chunks)
+        return
     for events in log.read(after, upto):
         if events:
             yield interpret_batch(events, tombstones)

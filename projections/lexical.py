@@ -149,28 +149,80 @@ def published_generation(folder: Path, log: EventLog) -> str:
     return name if name and all((folder / name / index).is_dir() for index in INDEXES) else ""
 
 
-def row_document(row: Row, parts: RowDocument, totals: Counter[str]) -> tantivy.Document:
-    """A row as a tantivy document; `totals` counts the fields' lengths."""
-    document = tantivy.Document()
-    for name, tokens in zip(parts._fields, parts, strict=True):
-        if tokens:
-            document.add_text(name, tokens + PAD)
-            totals[name] += length(tokens) + PADDING
-    document.add_integer("id", row.id)
-    document.add_integer("occurred_at", row.occurred_at)
-    document.add_integer("session", number_of(row.session))
-    document.add_integer("seq", row.seq)
-    document.add_integer("digest", sameness(row))
-    document.add_text("kind", row.kind)
-    document.add_text("assistant", row.assistant)
-    for folder in ancestors(row.project):
-        document.add_text("under", folder)
-    document.add_bytes("stored", _encode((parts.digest(), row._replace(seq=0))))
-    return document
+class RowFields(NamedTuple):
+    """What the index holds of a row; plain data, so that other processes can make it."""
+
+    id: int
+    occurred_at: int
+    session: str
+    seq: int
+    digest: int
+    kind: str
+    assistant: str
+    project: str
+    parts: RowDocument
+    stored: bytes
+
+    def document(self, totals: Counter[str]) -> tantivy.Document:
+        """The same for tantivy; `totals` counts the fields' lengths."""
+        document = tantivy.Document()
+        for name, tokens in zip(self.parts._fields, self.parts, strict=True):
+            if tokens:
+                document.add_text(name, tokens + PAD)
+                totals[name] += length(tokens) + PADDING
+        document.add_integer("id", self.id)
+        document.add_integer("occurred_at", self.occurred_at)
+        document.add_integer("session", number_of(self.session))
+        document.add_integer("seq", self.seq)
+        document.add_integer("digest", self.digest)
+        document.add_text("kind", self.kind)
+        document.add_text("assistant", self.assistant)
+        for folder in ancestors(self.project):
+            document.add_text("under", folder)
+        document.add_bytes("stored", self.stored)
+        return document
+
+
+def row_fields(row: Row, parts: RowDocument) -> RowFields:
+    return RowFields(
+        id=row.id,
+        occurred_at=row.occurred_at,
+        session=row.session,
+        seq=row.seq,
+        digest=sameness(row),
+        kind=row.kind,
+        assistant=row.assistant,
+        project=row.project,
+        parts=parts,
+        stored=_encode((parts.digest(), row._replace(seq=0))),
+    )
+
+
+class SessionFields(NamedTuple):
+    """What the index holds of a session."""
+
+    session: str
+    assistant: str
+    folders: tuple[str, ...]
+    body: str
+    tokens: int
+    stored: bytes
+
+    def document(self, totals: Counter[str]) -> tantivy.Document:
+        """The same for tantivy; `totals` counts the fields' lengths."""
+        document = tantivy.Document()
+        document.add_integer("session", number_of(self.session))
+        document.add_text("assistant", self.assistant)
+        for folder in self.folders:
+            document.add_text("under", folder)
+        document.add_text("body", self.body)
+        totals["body"] += self.tokens
+        document.add_bytes("stored", self.stored)
+        return document
 
 
 class SessionDocument:
-    """One document a session, of all its shown rows."""
+    """Collects one document a session, of all its shown rows."""
 
     def __init__(self, session: str) -> None:
         self._session = session
@@ -184,15 +236,14 @@ class SessionDocument:
         if row.project not in self._folders:
             self._folders.update(dict.fromkeys((row.project, *ancestors(row.project))))
 
-    def finish(self, totals: Counter[str]) -> tantivy.Document:
-        """`totals` counts the fields' lengths. Beyond a number of repeats more of a token say nothing new."""
-        document = tantivy.Document()
-        document.add_integer("session", number_of(self._session))
-        document.add_text("assistant", self._assistant)
-        for folder in self._folders:
-            document.add_text("under", folder)
+    def finish(self) -> SessionFields:
+        """Beyond a number of repeats more of a token say nothing new."""
         body = {token: min(n, SESSION_TOKEN_REPEATS_MAX) for token, n in sorted(self._total.items())}
-        document.add_text("body", " ".join((f"{token} " * n).rstrip() for token, n in body.items()))
-        totals["body"] += sum(body.values())
-        document.add_bytes("stored", _encode((self._session, hashlib.sha256(_encode(body)).digest())))
-        return document
+        return SessionFields(
+            session=self._session,
+            assistant=self._assistant,
+            folders=tuple(self._folders),
+            body=" ".join((f"{token} " * n).rstrip() for token, n in body.items()),
+            tokens=sum(body.values()),
+            stored=_encode((self._session, hashlib.sha256(_encode(body)).digest())),
+        )

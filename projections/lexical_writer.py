@@ -9,41 +9,39 @@ import contextlib
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from session_mgmt_mcp.core.ports import EventLog
-from session_mgmt_mcp.projections.documents import document_of, number_of
+from session_mgmt_mcp.projections.documents import number_of
 from session_mgmt_mcp.projections.files import fsync_path, make_folder, read_json, write_json
 from session_mgmt_mcp.projections.lexical import (
     SCHEMA_VERSION,
     LexicalIndex,
-    SessionDocument,
     lexical_folder,
     open_indexes,
     published_generation,
-    row_document,
+)
+from session_mgmt_mcp.projections.lexical_groups import (
+    Analysed,
+    Analysis,
+    Group,
+    analyse,
+    beyond,
+    groups_of,
 )
 from session_mgmt_mcp.projections.protocol import Watermark
-from session_mgmt_mcp.projections.query_files import STATE_FILE, QueryFiles
+from session_mgmt_mcp.projections.query_files import STATE_FILE, QueryFiles, load_state
 from session_mgmt_mcp.projections.rebuild import REBUILDING, drop_leftovers
 from session_mgmt_mcp.projections.rows import ORDINAL_BITS, interpretation_version
 from session_mgmt_mcp.projections.tombstones import tombstones_between
+from session_mgmt_mcp.projections.workers import results
 
 HEAP_BYTES = 64 << 20
-ROWS_AT_ONCE = 8192  # of small sessions that are indexed together
+ROWS_MIN = 20_000  # below, starting processes takes longer than they save
 CHECKPOINT_ROWS = 20_000  # indexed between two commits of a build
 Progress = Callable[[int, int], None]  # rows looked at, of how many
-
-
-class Group(NamedTuple):
-    """Sessions that are indexed together: first and last id of their rows, first ids by name, how many rows."""
-
-    low: int
-    high: int
-    firsts: dict[str, int]
-    rows: int
 
 
 class LexicalProjection:
@@ -53,6 +51,7 @@ class LexicalProjection:
     schema_version = SCHEMA_VERSION
 
     def __init__(self, views: Path, log: EventLog, *, fresh: bool = False) -> None:
+        self._views = views
         self._folder = make_folder(lexical_folder(views))
         self._log = log
         self._generation = "" if fresh else self._usable()
@@ -127,21 +126,29 @@ class LexicalProjection:
             watermark = self.watermark
             after = [(watermark.position + 1) << ORDINAL_BITS if at is None else at for at in begun]
         end = (watermark.position + 1) << ORDINAL_BITS
-        feed = _Feed(files, self._rows, self._sessions, watermark, rows_after=after[0])
-        groups = _groups(files, "true", [], end)
-        total, seen, added, saved = sum(group.rows for group in groups), 0, 0, 0
-        for group in groups:
-            left = {name: first for name, first in group.firsts.items() if first > min(after)}
-            if left:
-                added += feed.take(group._replace(firsts=left), 0, end)
-                if added - saved >= CHECKPOINT_ROWS:
-                    feed.commit(max(left.values()))
-                    saved = added
+        feed = _Feed(files, self._rows, self._sessions, watermark)
+        groups = groups_of(files, "true", [], end)
+        total = sum(group.rows for group in groups)
+        groups = [group for group in map(partial(beyond, min(after)), groups) if group.firsts]
+        seen, added, saved = total - sum(group.rows for group in groups), 0, 0
+        for group, found in zip(groups, self._analysed(files, groups, end), strict=True):
+            added += feed.take(found, [name for name, first in group.firsts.items() if first <= after[0]])
+            if added - saved >= CHECKPOINT_ROWS:
+                feed.commit(max(group.firsts.values()))
+                saved = added
             seen += group.rows
             if progress is not None:
                 progress(seen, total)
         feed.finish()
         return added
+
+    def _analysed(self, files: QueryFiles, groups: list[Group], end: int) -> Iterator[Analysed]:
+        """Every group; by several processes where that pays, and the published view has what is wanted."""
+        state = load_state(self._views)
+        rows = sum(group.rows for group in groups)
+        if state is None or state.position != files.state.position or rows < ROWS_MIN:
+            return (analyse(files, group, 0, end) for group in groups)
+        return results(Analysis(self._views, state, 0, end), groups)
 
     def _follow(self, files: QueryFiles, watermark: Watermark, progress: Progress | None) -> int:
         """What is new or newly hidden since the last commits."""
@@ -150,10 +157,10 @@ class LexicalProjection:
         feed = _Feed(files, self._rows, self._sessions, watermark)
         feed.delete("SELECT id FROM all_rows WHERE hidden_at > ? AND id < ?", [done, begin])
         condition = "max(id) >= ? OR max(hidden_at) > ?"
-        groups = _groups(files, condition, [(position + 1) << ORDINAL_BITS, position], end)
+        groups = groups_of(files, condition, [(position + 1) << ORDINAL_BITS, position], end)
         total, seen, added = sum(group.rows for group in groups), 0, 0
         for group in groups:
-            added += feed.take(group, begin, end)
+            added += feed.take(analyse(files, group, begin, end))
             seen += group.rows
             if progress is not None:
                 progress(seen, total)
@@ -165,18 +172,11 @@ class _Feed:
     """Adds sessions to both indexes, up to a watermark."""
 
     def __init__(
-        self,
-        files: QueryFiles,
-        rows: LexicalIndex,
-        sessions: LexicalIndex,
-        watermark: Watermark,
-        rows_after: int = -1,
+        self, files: QueryFiles, rows: LexicalIndex, sessions: LexicalIndex, watermark: Watermark
     ) -> None:
-        """Rows of sessions whose first id is at most `rows_after` are in the index already."""
         self._files = files
         self._indexes = (rows, sessions)
         self._watermark = watermark
-        self._rows_after = rows_after
         self._row_tokens = Counter(rows.statistics.tokens)
         self._session_tokens = Counter(sessions.statistics.tokens)
         self._rows = rows.index.writer(HEAP_BYTES, 1)
@@ -187,21 +187,16 @@ class _Feed:
         for (row_id,) in self._files.fetch(sql, parameters):
             self._rows.delete_documents_by_term("id", row_id)
 
-    def take(self, group: Group, begin: int, end: int) -> int:
-        """Index the sessions of a group as they are before id `end`, of their rows those from `begin`; how many."""
-        documents = {name: SessionDocument(name) for name in group.firsts}
+    def take(self, found: Analysed, known: Collection[str] = ()) -> int:
+        """Index a group, but for the rows of `known` sessions, which are in the index; how many rows."""
         added = 0
-        condition = "id BETWEEN ? AND ? AND id < ? AND session IN (SELECT unnest(?))"
-        parameters = [group.low, group.high, end, list(group.firsts)]
-        for row in self._files.shown_rows(condition, parameters):
-            document = document_of(row)
-            documents[row.session].add(row, document)
-            if row.id >= begin and any(document) and group.firsts[row.session] > self._rows_after:
-                self._rows.add_document(row_document(row, document, self._row_tokens))
+        for row in found.rows:
+            if row.session not in known:
+                self._rows.add_document(row.document(self._row_tokens))
                 added += 1
-        for name, session in documents.items():
-            self._sessions.delete_documents_by_term("session", number_of(name))
-            self._sessions.add_document(session.finish(self._session_tokens))
+        for session in found.sessions:
+            self._sessions.delete_documents_by_term("session", number_of(session.session))
+            self._sessions.add_document(session.document(self._session_tokens))
         return added
 
     def commit(self, unfinished: int | None) -> None:
@@ -216,19 +211,3 @@ class _Feed:
         for index, writer in zip(self._indexes, (self._rows, self._sessions), strict=True):
             writer.wait_merging_threads()
             index.reload()
-
-
-def _groups(files: QueryFiles, condition: str, parameters: list[int], end: int) -> list[Group]:
-    """Sessions with rows before id `end` that meet a condition, so many at once as are read well in one go."""
-    out: list[Group] = []
-    sql = (
-        "SELECT min(id), max(id), session, count(*) FROM all_rows WHERE id < ? GROUP BY session "
-        f"HAVING {condition} ORDER BY min(id)"
-    )
-    for first, last, name, count in files.fetch(sql, [end, *parameters]):
-        if out and out[-1].rows + count <= ROWS_AT_ONCE:
-            low, high, firsts, rows = out[-1]
-            out[-1] = Group(low, max(high, last), {**firsts, name: first}, rows + count)
-        else:
-            out.append(Group(first, last, {name: first}, count))
-    return out

@@ -18,6 +18,7 @@ from session_mgmt_mcp.projections import query_base
 from session_mgmt_mcp.projections.completing import Completer, Part
 from session_mgmt_mcp.projections.facts import SESSIONS_ROWS_MAX, Facts
 from session_mgmt_mcp.projections.files import fsync_path, make_folder, read_json, remove_others, write_json
+from session_mgmt_mcp.projections.interpreting import interpreted
 from session_mgmt_mcp.projections.protocol import Watermark
 from session_mgmt_mcp.projections.query import base_name, publish_state, write_delta
 from session_mgmt_mcp.projections.query_files import (
@@ -30,7 +31,6 @@ from session_mgmt_mcp.projections.query_files import (
 from session_mgmt_mcp.projections.rows import interpretation_version
 from session_mgmt_mcp.projections.tables import TABLES, connect, quoted
 from session_mgmt_mcp.projections.tombstones import tombstones_between
-from session_mgmt_mcp.projections.workers import interpreted
 
 REBUILDING = "rebuilding"
 CHECKPOINT_ROWS = 16_384  # of one part

@@ -1,8 +1,9 @@
-"""Interpretation in processes beside this one, which hold a few hundred megabytes in all and end with it.
+"""Work in processes beside this one, which hold a few hundred megabytes in all and end with it.
 
-A worker gets chunks on stdin and answers on stdout, each message pickled behind its length. It is started without a
-copy of this process, so threads and locks here do not matter, and in a session of its own, so Ctrl-C reaches only us;
-when this process ends, however, its stdin ends too. Where workers cannot be started, or one fails, the work is done here.
+A worker gets a job and then its tasks on stdin, and answers on stdout, each message pickled behind its length. It is
+started without a copy of this process, so threads and locks here do not matter, and in a session of its own, so Ctrl-C
+reaches only us; when this process ends, however, its stdin ends too. Where workers cannot be started, or one fails, the
+work is done here.
 """
 
 import contextlib
@@ -11,35 +12,35 @@ import pickle
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator
-from typing import Any, BinaryIO, Self
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, Protocol, Self, TypeVar
 
-from session_mgmt_mcp.core.ports import EventLog
-from session_mgmt_mcp.projections.interpreting import Batch, Chunk, batches, chunks_of, interpret_batch
-from session_mgmt_mcp.projections.tombstones import Tombstones
-
-EVENTS_MIN = 20_000  # below, starting processes takes longer than they save
 WORKERS_MAX = 8
-AHEAD = 2  # chunks a worker has in hand or done, but not taken
+AHEAD = 2  # tasks a worker has in hand or done, but not taken
 _START = "from session_mgmt_mcp.projections.workers import serve; serve()"
+Task_contra = TypeVar("Task_contra", contravariant=True)
+Result_co = TypeVar("Result_co", covariant=True)
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
-def interpreted(log: EventLog, after: int, upto: int, tombstones: Tombstones) -> Iterator[Batch]:
-    """The sealed events after < position <= upto interpreted, in order; by several processes where that pays."""
-    chunks = chunks_of(log, after, upto) if upto - after >= EVENTS_MIN else None
-    if not chunks:
-        yield from batches(log, after, upto, tombstones)
-        return
+class Job(Protocol[Task_contra, Result_co]):
+    """Something that can be pickled and does tasks that can, one independently of the other."""
+
+    def do(self, task: Task_contra) -> Result_co: ...
+
+
+def results(job: Job[Task, Result], tasks: Sequence[Task], *, here: bool = False) -> Iterator[Result]:
+    """What the job makes of each task, in order; `here`: in this process, since others do not pay.
+
+    Raises what the job does.
+    """
     with contextlib.ExitStack() as stack:
-        workers = _start(stack, tombstones)
-        turns = _in_turn(workers, chunks, after) if workers else iter(())
-        for chunk in chunks:
-            batch = next(turns, None)
-            if batch is None:  # whatever became of the worker: the errors of the log itself are raised here
-                events = chunk.events(after)
-                batch = interpret_batch(events, tombstones) if events else None
-            if batch is not None:
-                yield batch
+        workers = [] if here else _start(stack, job)
+        turns: Iterator[Any] = _in_turn(workers, tasks) if workers else iter(())
+        for task in tasks:
+            done = next(turns, None)
+            yield job.do(task) if done is None else done[0]
 
 
 def worker_count() -> int:
@@ -48,32 +49,32 @@ def worker_count() -> int:
     return min(usable, WORKERS_MAX) if usable > 1 else 0
 
 
-def _start(stack: contextlib.ExitStack, tombstones: Tombstones) -> "list[_Worker]":
+def _start(stack: contextlib.ExitStack, job: Job[Any, Any]) -> "list[_Worker]":
     try:
-        return [stack.enter_context(_Worker(tombstones)) for _ in range(worker_count())]
+        return [stack.enter_context(_Worker(job)) for _ in range(worker_count())]
     except OSError:
         return []
 
 
-def _in_turn(workers: "list[_Worker]", chunks: list[Chunk], after: int) -> Iterator[Batch | None]:
-    """The batches in order of the chunks; None for a chunk that a worker failed at."""
-    waiting = deque(chunks)
+def _in_turn(workers: "list[_Worker]", tasks: Sequence[Any]) -> Iterator[tuple[Any] | None]:
+    """The results in order of the tasks; None for a task that a worker failed at."""
+    waiting = deque(tasks)
     for _ in range(AHEAD):
         for worker in workers:
             if waiting:
-                worker.ask(waiting.popleft(), after)
-    for i in range(len(chunks)):
+                worker.ask(waiting.popleft())
+    for i in range(len(tasks)):
         worker = workers[i % len(workers)]
-        batch = worker.answer()
+        answer = worker.answer()
         if waiting:
-            worker.ask(waiting.popleft(), after)
-        yield batch
+            worker.ask(waiting.popleft())
+        yield answer
 
 
 class _Worker:
     """One process. After a failure it answers None to everything."""
 
-    def __init__(self, tombstones: Tombstones) -> None:
+    def __init__(self, job: Job[Any, Any]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _START],
             stdin=subprocess.PIPE,
@@ -82,7 +83,7 @@ class _Worker:
             start_new_session=True,
         )
         self._failed = False
-        self._send(tombstones)
+        self._send(job)
 
     def __enter__(self) -> Self:
         return self
@@ -95,8 +96,8 @@ class _Worker:
                     pipe.close()
         self._process.wait()
 
-    def ask(self, chunk: Chunk, after: int) -> None:
-        self._send((chunk, after))
+    def ask(self, task: Any) -> None:
+        self._send(task)
 
     def _send(self, value: Any) -> None:
         assert self._process.stdin is not None
@@ -105,16 +106,14 @@ class _Worker:
         except OSError:
             self._failed = True
 
-    def answer(self) -> Batch | None:
+    def answer(self) -> tuple[Any] | None:
         assert self._process.stdout is not None
-        if self._failed:
-            return None
-        try:
-            batch: Batch | None = _read(self._process.stdout)
-        except (OSError, EOFError, pickle.UnpicklingError):
-            batch = None
-        self._failed = batch is None
-        return batch
+        if not self._failed:
+            try:
+                return (_read(self._process.stdout),)
+            except (OSError, EOFError, pickle.UnpicklingError):
+                self._failed = True
+        return None
 
 
 def _write(pipe: BinaryIO | Any, value: Any) -> None:
@@ -134,11 +133,10 @@ def _read(pipe: BinaryIO | Any) -> Any:
 
 
 def serve() -> None:
-    """The worker's side: tombstones first, then chunks, until stdin ends. A chunk it cannot do ends it."""
+    """The worker's side: the job first, then tasks, until stdin ends. A task it cannot do ends it."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not get between the answers
     with contextlib.suppress(EOFError):
-        tombstones = _read(sys.stdin.buffer)
+        job = _read(sys.stdin.buffer)
         while True:
-            chunk, after = _read(sys.stdin.buffer)
-            _write(answers, interpret_batch(chunk.events(after), tombstones))
+            _write(answers, job.do(_read(sys.stdin.buffer)))

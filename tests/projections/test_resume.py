@@ -10,7 +10,15 @@ from memory_log import MemoryLog
 
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.core.log.log import FileLog
-from session_mgmt_mcp.projections import facts, lexical_writer, query_base, rebuild, workers
+from session_mgmt_mcp.projections import (
+    facts,
+    interpreting,
+    lexical_groups,
+    lexical_writer,
+    query_base,
+    rebuild,
+    workers,
+)
 from session_mgmt_mcp.projections.checking import UNREADABLE, check
 from session_mgmt_mcp.projections.publish import digest, purge, replay, update
 from session_mgmt_mcp.projections.views import Views
@@ -56,7 +64,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(rebuild, "CHECKPOINT_ROWS", 10)
     monkeypatch.setattr(query_base, "DELTA_ROWS_FREE", 0)
     monkeypatch.setattr(lexical_writer, "CHECKPOINT_ROWS", 1)
-    monkeypatch.setattr(lexical_writer, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(lexical_groups, "ROWS_AT_ONCE", 1)
     yield
 
 
@@ -229,11 +237,12 @@ def test_worker_processes_and_this_one_give_the_same(tmp_path: Path, monkeypatch
         seal(log.folder, log.log_id)
         update(log, tmp_path)
         expected = digest(tmp_path)
-        monkeypatch.setattr(workers, "EVENTS_MIN", 1)
+        monkeypatch.setattr(interpreting, "EVENTS_MIN", 1)
+        monkeypatch.setattr(lexical_writer, "ROWS_MIN", 1)
         monkeypatch.setattr(workers, "worker_count", lambda: 2)
-        assert replay(log, tmp_path)["query"] == expected["query"]
+        assert replay(log, tmp_path) == expected
         monkeypatch.setattr(workers, "_START", "raise SystemExit(1)")
-        assert replay(log, tmp_path)["query"] == expected["query"]
+        assert replay(log, tmp_path) == expected
 
 
 def test_check_finds_views_that_hold_something_else_and_changes_nothing(
