@@ -2,7 +2,8 @@
 
     python benchmarks/log_table.py [--json] [--seconds 2] [--rounds 3] [--events 100000] [--folder DIR]
 
-Appends: one and four processes, 1 and 100 events an append, every append durable before it returns, rounds interleaved.
+Appends: one and four processes, 1 and 100 events an append, every append durable before it returns, rounds interleaved;
+what is handed over is made before the clock starts. Rates are of the time spent in appends.
 The floors write the same payloads and sync: `growing` at the end of a file that grows (what an append to a plain file
 costs), `preallocated` into a file whose blocks are allocated. `sqlite` is one insert transaction in WAL mode with
 synchronous=FULL; `eventsourcing` the SQLite recorder of that library (`pip install session-mgmt-mcp[bench]`).
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -53,76 +54,77 @@ RECOVERIES = 7
 FRESH = 300
 _BOOT = slice(8, 24)  # where tail.shm names the boot
 
-Append = Callable[[list[NewEvent]], object]
+Batch = list[NewEvent]
+Writer = tuple[Callable[[Batch], Any], Callable[[Any], object]]  # prepare what is handed over; append it
 
 
-# -- what is compared; each returns an append that is durable when it returns ------------------------------------
+# -- what is compared; each is durable when its append returns ---------------------------------------------------
 
 
-def growing(folder: Path, index: int) -> Append:
+def _payloads(batch: Batch) -> bytes:
+    return b"".join([e.payload for e in batch])
+
+
+def growing(folder: Path, index: int) -> Writer:
     fd = os.open(folder / f"growing-{index}", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
 
-    def append(batch: list[NewEvent]) -> None:
-        os.write(fd, b"".join([e.payload for e in batch]))
+    def append(raw: bytes) -> None:
+        os.write(fd, raw)
         sync_file(fd)
 
-    return append
+    return _payloads, append
 
 
-def preallocated(folder: Path, index: int) -> Append:
+def preallocated(folder: Path, index: int) -> Writer:
     fd = os.open(folder / f"preallocated-{index}", os.O_RDWR | os.O_CREAT, 0o600)
     preallocate(fd, FLOOR_BYTES)
     sync_file(fd)
     at = 0
 
-    def append(batch: list[NewEvent]) -> None:
+    def append(raw: bytes) -> None:
         nonlocal at
-        raw = b"".join([e.payload for e in batch])
         at = at if at + len(raw) <= FLOOR_BYTES else 0
         at += os.pwrite(fd, raw, at)
         sync_file(fd)
 
-    return append
+    return _payloads, append
 
 
-def ours(folder: Path, index: int) -> Append:
+def ours(folder: Path, index: int) -> Writer:
     log = FileLog(folder / "log", create=True)
 
-    def append(batch: list[NewEvent]) -> None:
-        log.append([NewEvent(uuid7(), e.envelope, e.payload) for e in batch], dedupe=False)
+    def prepare(batch: Batch) -> Batch:
+        return [NewEvent(uuid7(), e.envelope, e.payload) for e in batch]
 
-    return append
+    return prepare, lambda batch: log.append(batch, dedupe=False)
 
 
-def sqlite(folder: Path, index: int) -> Append:
+def sqlite(folder: Path, index: int) -> Writer:
     db = sqlite3.connect(folder / "events.db", timeout=30, isolation_level=None)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
     db.execute("CREATE TABLE IF NOT EXISTS event (position INTEGER PRIMARY KEY, id BLOB, payload BLOB)")
 
-    def append(batch: list[NewEvent]) -> None:
-        rows = [(uuid7(), e.payload) for e in batch]
+    def append(rows: list[tuple[bytes, bytes]]) -> None:
         db.execute("BEGIN IMMEDIATE")
         db.executemany("INSERT INTO event (id, payload) VALUES (?, ?)", rows)
         db.execute("COMMIT")
 
-    return append
+    return lambda batch: [(uuid7(), e.payload) for e in batch], append
 
 
-def eventsourcing(folder: Path, index: int) -> Append:
+def eventsourcing(folder: Path, index: int) -> Writer:
     recorder = SQLiteApplicationRecorder(SQLiteDatastore(str(folder / "es.db"), lock_timeout=30))
     recorder.create_table()
     originator, versions = uuid.uuid4(), itertools.count(1)
 
-    def append(batch: list[NewEvent]) -> None:
-        recorder.insert_events(
-            [StoredEvent(originator, next(versions), "bench:Event", e.payload) for e in batch]
-        )
+    def prepare(batch: Batch) -> list[Any]:
+        return [StoredEvent(originator, next(versions), "bench:Event", e.payload) for e in batch]
 
-    return append
+    return prepare, recorder.insert_events
 
 
-KINDS: dict[str, Callable[[Path, int], Append]] = {
+KINDS: dict[str, Callable[[Path, int], Writer]] = {
     "growing": growing,
     "preallocated": preallocated,
     "log": ours,
@@ -138,7 +140,8 @@ def measure(kind: str, folder: Path, processes: int, batch: int, seconds: float)
     """Seconds each append took, of all processes."""
     folder.mkdir(exist_ok=True)
     events = log_data.pool()
-    KINDS[kind](folder, processes)(events[:1])  # makes the files
+    prepare, append = KINDS[kind](folder, processes)  # makes the files
+    append(prepare(events[:1]))
     start = time.monotonic() + 0.5
     pipes = []
     for index in range(processes):
@@ -160,18 +163,18 @@ def measure(kind: str, folder: Path, processes: int, batch: int, seconds: float)
 
 
 def _timed(
-    append: Append, events: Iterable[NewEvent], batch: int, start: float, seconds: float
+    writer: Writer, events: Iterator[NewEvent], batch: int, start: float, seconds: float
 ) -> list[float]:
-    source = iter(events)
-    append(list(itertools.islice(source, 1)))
+    prepare, append = writer
+    append(prepare([next(events)]))
     while time.monotonic() < start:
         time.sleep(0.001)
     taken = []
     begun = time.perf_counter()
     while time.perf_counter() - begun < seconds:
-        events_now = list(itertools.islice(source, batch))
+        prepared = prepare(list(itertools.islice(events, batch)))
         before = time.perf_counter()
-        append(events_now)
+        append(prepared)
         taken.append(time.perf_counter() - before)
     return taken
 
@@ -188,7 +191,7 @@ def compare_appends(base: Path, seconds: float, rounds: int) -> list[dict[str, A
                 taken[kind] += measure(kind, folder, processes, batch, seconds)
                 shutil.rmtree(folder)
         found = {kind: percentiles([s * 1e6 for s in values]) for kind, values in taken.items()}
-        rate = {kind: len(values) * batch / (seconds * rounds) for kind, values in taken.items()}
+        rate = {kind: len(values) * batch * processes / sum(values) for kind, values in taken.items()}
         for kind in KINDS:
             rows.append(
                 {

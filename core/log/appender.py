@@ -43,8 +43,10 @@ _END = struct.Struct("<QQ32s")  # end, next position, chain
 _STATE_BYTES = _JOURNAL.size + _END.size  # and a crc
 _STATE_MAGIC = b"SMTAIL01"
 _NO_BOOT = bytes(16)
+_LEAF = struct.Struct("<BQ16s32s")  # how a leaf's bytes begin: 0, position, event id, payload hash
 _DURABLE = 576  # salt, offset, crc
 _DURABLE_STATE = struct.Struct("<16sQI")
+_DURABLE_END = _DURABLE + _DURABLE_STATE.size
 LOCK_TIMEOUT_S = 30.0
 
 
@@ -159,7 +161,7 @@ class Appender:
     ) -> "tuple[list[tuple[int, bool]], list[Hashed]]":
         position = self.next
         if find is None:
-            return [(position + k, True) for k in range(len(entries))], entries
+            return [(p, True) for p in range(position, position + len(entries))], entries
         known = dict(find(self, [e[0] for e in entries]))
         out: list[tuple[int, bool]] = []
         new: list[Hashed] = []
@@ -184,13 +186,12 @@ class Appender:
 
             journals.roll(self, size)
             self.rolled = True
-        first = self.next
-        hashes = [
-            sha256(b"\0" + (first + k).to_bytes(8, "little") + e[0] + e[4] + e[2]).digest()
-            for k, e in enumerate(new)
-        ]
-        chain = sha256(self.chain + b"".join(hashes)).digest()
-        frame = frame_of(self.header, self.end, first, self.durable_upto(), chain, len(new), body)
+        at, parts = self.next, [self.chain]
+        for event_id, _, envelope, _, hashed in new:
+            parts.append(sha256(_LEAF.pack(0, at, event_id, hashed) + envelope).digest())
+            at += 1
+        chain = sha256(b"".join(parts)).digest()
+        frame = frame_of(self.header, self.end, self.next, self.durable_upto(), chain, len(new), body)
         ahead = zeros_ahead(self.end, len(frame), self.header.capacity)
         written = os.pwrite(self.fd, frame + bytes(ahead) if ahead else frame, self.end)
         if written < len(frame):
@@ -212,7 +213,7 @@ class Appender:
     def _trusted(self) -> bool:
         """Whether tail.shm can be believed for the journal this process has open (and if so, take it over)."""
         state = self.load_state()
-        if state is None or self.poisoned() or os.pread(self.fd, 8, state[0]) != ZERO8:
+        if state is None or self.flag[:16] == self.header.salt or os.pread(self.fd, 8, state[0]) != ZERO8:
             return False
         self.end, self.next, self.chain = state
         return os.fstat(self.fd).st_nlink > 0
@@ -248,14 +249,13 @@ class Appender:
 
     def store_durable(self) -> None:
         """Note, under the lock, that the open journal is on disk up to its end."""
-        _store_durable(self.shm, self.header.salt, self.end)
+        self.shm[_DURABLE:_DURABLE_END] = _durable(self.header.salt, self.end)
 
     def poisoned(self) -> bool:
         """Whether a sync of the open journal failed."""
         return self.flag[:16] == self.header.salt
 
     def poison(self) -> None:
-        """Nobody shall trust the open journal any more."""
         self.flag[:16] = self.header.salt
 
     def sync_or_poison(self) -> None:
@@ -278,6 +278,7 @@ class Appender:
             stored, offset = _load_durable(shm)  # of this boot: recovery writes it anew
             if stored == salt and offset >= end:
                 return
+            durable = _durable(salt, end)
             try:
                 sync_file(fd)
             except OSError as error:
@@ -287,9 +288,7 @@ class Appender:
                 ) from error
             if flag[:16] == salt:
                 raise AppendError(f"an earlier write to the journal in {self.folder} failed; append again")
-            stored, offset = _load_durable(shm)
-            if not stored or (stored == salt and offset < end):  # else another journal is open by now
-                _store_durable(shm, salt, end)
+            shm[_DURABLE:_DURABLE_END] = durable  # true, though another may have stored more
 
     # -- opening -------------------------------------------------------------------------------------------------
 
@@ -351,7 +350,7 @@ class Appender:
             os.close(fd)
 
     def open_shm(self) -> None:
-        """Map tail.shm anew: it may have been deleted, and then another process works with its successor."""
+        """Map tail.shm anew: it may have been deleted and made again."""
         self.shm = self._map("tail.shm", SHM_BYTES)
 
     def _map(self, name: str, size: int) -> mmap.mmap:
@@ -379,14 +378,14 @@ def _hashed(entries: "Sequence[Entry]") -> "list[Hashed]":
 
 def _load_durable(shm: mmap.mmap) -> "tuple[bytes, int]":
     """The salt of a journal and the offset it is on disk up to; an empty salt where that is not known."""
-    raw = shm[_DURABLE : _DURABLE + _DURABLE_STATE.size]
+    raw = shm[_DURABLE:_DURABLE_END]
     salt, offset, crc = _DURABLE_STATE.unpack(raw)
     return (salt, offset) if crc == crc32(raw[:24]) else (b"", 0)
 
 
-def _store_durable(shm: mmap.mmap, salt: bytes, end: int) -> None:
+def _durable(salt: bytes, end: int) -> bytes:
     head = salt + end.to_bytes(8, "little")
-    shm[_DURABLE : _DURABLE + _DURABLE_STATE.size] = head + crc32(head).to_bytes(4, "little")
+    return head + crc32(head).to_bytes(4, "little")
 
 
 def leaves(first: int, entries: "Sequence[Salted]") -> "list[bytes]":

@@ -23,7 +23,7 @@ _PLACE = struct.Struct("<QI")
 _CHECKED = struct.Struct(
     "<IQQ32s"
 )  # what the crc covers of a frame's header: count, first, durable_upto, chain
-_LENGTHS = struct.Struct("<II")  # of the body, and the crc
+_LENGTHS = struct.Struct("<II")  # of a body, and its crc; of an event's envelope and payload
 
 
 class JournalHeader:
@@ -92,6 +92,9 @@ def encode_body(entries: "Sequence[tuple[bytes, ...]]") -> bytes:
     """The body of a frame, which does not depend on its place."""
     if not entries:
         return b""
+    if len(entries) == 1:
+        event_id, salt, envelope, payload = entries[0][:4]
+        return b"".join((event_id, salt, _LENGTHS.pack(len(envelope), len(payload)), envelope, payload))
     columns = list(zip(*entries, strict=True))
     lengths = [n for pair in zip(map(len, columns[2]), map(len, columns[3]), strict=True) for n in pair]
     packed = struct.pack(f"<{len(lengths)}I", *lengths)

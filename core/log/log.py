@@ -67,8 +67,10 @@ class FileLog:
     def append(self, events: Sequence[NewEvent], *, dedupe: bool = True) -> list[Receipt]:
         """See `EventLog.append`. One call is one frame of at most 64 MiB (InputError beyond)."""
         entries = [(e.event_id, encode_envelope(e.envelope), e.payload) for e in events]
+        if not dedupe:
+            return [Receipt(position, True, False) for position, _ in self.appender.append(entries)]
         with self._append_lock:
-            placed = self.appender.append(entries, self._ids.find if dedupe else None)
+            placed = self.appender.append(entries, self._ids.find)
             return [
                 Receipt(position, new, not new and self._differs(event, position, placed, events))
                 for event, (position, new) in zip(events, placed, strict=True)

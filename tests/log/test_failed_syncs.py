@@ -106,7 +106,8 @@ def hint_before_the_last_sync(folder: Path, durable_upto: int) -> bytes:
     """tail.shm as it was when no more than this was known to be on disk."""
     with FileLog(folder) as log:
         log.append([])
-        appender._store_durable(log.appender.shm, log.appender.header.salt, durable_upto)
+        log.appender.end = durable_upto
+        log.appender.store_durable()
         return bytes(log.appender.shm[:])
 
 
