@@ -96,7 +96,7 @@ def _strings(value: object, depth: int) -> Iterator[str]:
     if isinstance(value, str):
         yield value
         yield from _without_escapes(value)
-        if depth < _DEPTH_MAX and "\\" in value and value.lstrip()[:1] in ("{", "[", '"'):
+        if depth < _DEPTH_MAX and value.lstrip()[:1] in ("{", "[", '"'):
             yield from _strings(_parsed(value), depth + 1)
     elif isinstance(value, dict):
         for key, item in value.items():
