@@ -15,7 +15,7 @@ from session_mgmt_mcp.core.backup.layout import Snapshot, identify, list_snapsho
 from session_mgmt_mcp.core.backup.local import LocalStore
 from session_mgmt_mcp.core.backup.purge import purge
 from session_mgmt_mcp.core.backup.restore import Point, Restored, restore
-from session_mgmt_mcp.core.backup.retain import Keep
+from session_mgmt_mcp.core.backup.retain import Keep, scratch_of
 from session_mgmt_mcp.core.backup.store import ObjectStore
 from session_mgmt_mcp.core.envelope import now_us
 from session_mgmt_mcp.core.errors import InputError, SessionMgmtError
@@ -142,19 +142,12 @@ def _purge_one(url: str, forgotten: Sequence[PayloadForgotten], folder: Path) ->
             return (
                 f"backup {url}: nothing is there; a copy that was moved or unplugged still holds it: {mend}"
             )
-        done = purge(store, forgotten, scratch=_scratch(folder))
+        done = purge(store, forgotten, scratch=scratch_of(str(folder)))
     except (SessionMgmtError, OSError) as error:
         return f"backup {url}: still holds what was forgotten ({error}); {mend}"
     if done.left:
         return f"backup {url}: the backup that is being made there takes it out; if it fails, {mend}"
     return f"backup {url}: {done.snapshots} snapshots rewritten, {done.objects} files removed"
-
-
-def _scratch(folder: Path) -> str:
-    """Where rewritten segments pass through: on the data folder's disk, cleared by the next forgetting."""
-    path = folder / "views"
-    path.mkdir(0o700, exist_ok=True)
-    return str(path)
 
 
 # -- backups.json ------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Taking forgotten payloads out of every snapshot of a backup (FORMAT.md, Purge)."""
 
 import os
+import re
 import shutil
 import tempfile
 from bisect import bisect_left, bisect_right
@@ -25,7 +26,7 @@ from session_mgmt_mcp.core.backup.layout import (
     read_forgotten,
     read_snapshots,
 )
-from session_mgmt_mcp.core.backup.running import alone
+from session_mgmt_mcp.core.backup.running import alone, is_alive
 from session_mgmt_mcp.core.backup.store import BLOCK, ObjectStore, checked, put_whole
 from session_mgmt_mcp.core.backup.tail import parse_piece, table_of
 from session_mgmt_mcp.core.errors import LogCorruptError
@@ -34,6 +35,7 @@ from session_mgmt_mcp.core.log.manifest import SegmentEntry
 from session_mgmt_mcp.core.log.seal import put_segment
 from session_mgmt_mcp.core.log.segment import SegmentTables, read_tables, without_payloads
 
+_SCRATCH = re.compile(r"session-mgmt-purge-(\d+)-\w+")
 PURGING = "taking forgotten payloads out of the backup"
 Progress = Callable[[str, int, int], None]
 
@@ -102,7 +104,13 @@ def drop_unneeded(store: ObjectStore) -> int:
 
 @contextmanager
 def _scratch(parent: str | None) -> Iterator[str]:
-    folder = tempfile.mkdtemp(prefix="purge-", suffix=".tmp", dir=parent)
+    """A private folder. Those that killed processes left in `parent` are removed: they hold what was to be forgotten."""
+    base = parent or tempfile.gettempdir()
+    for name in os.listdir(base):
+        left = _SCRATCH.fullmatch(name)
+        if left and not is_alive(int(left[1])):
+            shutil.rmtree(f"{base}/{name}", ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=f"session-mgmt-purge-{os.getpid()}-", dir=base)
     os.mkdir(f"{folder}/segments", 0o700)
     try:
         yield folder

@@ -1,5 +1,6 @@
 """What is done in a backup once a snapshot is stored: forgotten payloads leave, and snapshots nobody wants to keep."""
 
+import os
 from typing import NamedTuple
 
 from session_mgmt_mcp.core.backup.layout import list_snapshots, put_forgotten
@@ -37,7 +38,13 @@ def tidy(
         if not is_alone:
             return Tidied(0, 0, True)
         dropped = retain(store, keep) if keep is not None else 0
-        return Tidied(purge_alone(store, progress).snapshots, dropped, False)
+        return Tidied(purge_alone(store, progress, scratch_of(log.folder)).snapshots, dropped, False)
+
+
+def scratch_of(folder: str) -> str:
+    """Where rewritten segments pass through: in the data folder, among what may be deleted at any time."""
+    os.makedirs(f"{folder}/views", 0o700, exist_ok=True)
+    return f"{folder}/views"
 
 
 def retain(store: ObjectStore, keep: Keep) -> int:

@@ -85,15 +85,19 @@ def _is_over(mark: re.Match[str]) -> bool:
         return True
     if mark[3] != _machine():
         return False
-    if int(mark[4]) == os.getpid():
-        return mark[0] not in _MINE
+    pid = int(mark[4])
+    return mark[0] not in _MINE if pid == os.getpid() else not is_alive(pid)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine has this id."""
     try:
-        os.kill(int(mark[4]), 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
-        return True
-    except PermissionError:
         return False
-    return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _machine() -> str:

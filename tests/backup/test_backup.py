@@ -22,6 +22,7 @@ from session_mgmt_mcp.core.backup.layout import list_snapshots
 from session_mgmt_mcp.core.backup.local import LocalStore
 from session_mgmt_mcp.core.backup.retain import Keep
 from session_mgmt_mcp.core.errors import InputError, LogCorruptError
+from session_mgmt_mcp.core.log.compact import compact
 from session_mgmt_mcp.core.log.log import FileLog
 
 KINDS = ["local", "memory", "files"]
@@ -53,6 +54,32 @@ def test_the_next_backup_copies_only_what_is_new(tmp_path: Path, kind: str) -> N
         last = create(log, store)
     assert (last.new, last.copied_objects) == (False, 0)
     assert [found.position for found in list_snapshots(store)] == [36, 39, 39]
+
+
+def test_after_a_compaction_only_the_merged_segment_is_copied(tmp_path: Path) -> None:
+    store = memory_store()
+    with FileLog(tmp_path / "data", create=True) as log:
+        for _ in range(8):
+            fill(log, 2)
+            seal_all(log)
+        fill(log, 1)
+        create(log, store)  # its snapshot ends in a journal
+        seal_all(log)
+        assert len(compact(log.folder, log.log_id).segments) < 4
+        done = create(log, store, keep=Keep(1, None))
+        assert (done.new, done.dropped, done.copied_objects) == (True, 1, len(list(store.list("objects"))))
+        _, events = restored(store, tmp_path / "back")
+        assert events == content(log)
+
+
+def test_an_object_that_was_removed_is_brought_again(tmp_path: Path) -> None:
+    store = memory_store()
+    with sealed_and_open(tmp_path / "data") as log:
+        create(log, store)
+        for stored in list(store.list("objects")):
+            store.delete(stored.name)
+        assert create(log, store).copied_objects == 5
+        assert check(store).position == 36
 
 
 def test_an_empty_log_is_backed_up_and_restored(tmp_path: Path) -> None:

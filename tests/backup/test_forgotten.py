@@ -1,5 +1,7 @@
 """What was forgotten stays forgotten: in the backup, and in whatever is restored from it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -143,6 +145,21 @@ def test_what_an_interrupted_backup_left_does_not_keep_the_payload(tmp_path: Pat
         _forget(log, 37, 38)
         purge(store, tombstones(log))
     assert _holding(store, tmp_path / "after") == []
+
+
+def test_rewritten_files_that_a_killed_purge_left_are_removed_by_the_next(tmp_path: Path) -> None:
+    store = memory_store()
+    ended = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    with _with_secrets(tmp_path / "data") as log:
+        create(log, store)
+        left = Path(log.folder) / "views" / f"session-mgmt-purge-{int(ended.stdout)}-ab12"
+        left.mkdir()
+        (left / "segment").write_bytes(SECRET)
+        _forget(log, 37, 38)
+        create(log, store)
+        assert list((Path(log.folder) / "views").iterdir()) == []
 
 
 def test_a_spooled_event_that_was_forgotten_leaves_the_backup(tmp_path: Path) -> None:
