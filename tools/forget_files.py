@@ -20,9 +20,9 @@ from session_mgmt_mcp.core.log.durable import sync_folder, write_new
 from session_mgmt_mcp.tools.forget_match import MASK, Matcher
 
 UNFINISHED_AGE_S = 60  # a hook that is alive renames what it spools long before
-PIECE_CHARS = 32
-PIECES_MAX = 20_000
-EVENTS_MAX = 20_000  # whose texts are looked for; beyond, their sessions' names have to do
+PIECE_BYTES = 32
+TEXT_BYTES_MIN = 8  # shorter texts stand everywhere
+EVENTS_MAX = 5_000  # whose texts are looked for; beyond, ids of sessions have to do
 # Of the log, or made by commands, and without any text of an event.
 _KNOWN = frozenset(
     [
@@ -47,16 +47,22 @@ class Traces(NamedTuple):
     matcher: Matcher
     ids: tuple[bytes, ...]  # of the events, as the log's own bytes have them
     sessions: re.Pattern[bytes] | None  # their names, in an envelope or in JSON
-    pieces: re.Pattern[bytes] | None  # of their texts, as they are and in JSON escapes
-    texts: tuple[bytes, ...]  # whole texts, longest first
+    pieces: frozenset[bytes]  # of their texts, as they are and in JSON escapes, PIECE_BYTES each
+    texts: tuple[bytes, ...]  # whole texts, the longest first
 
     def in_bytes(self, raw: bytes) -> bool:
         """Whether the bytes hold any of it; half a text is enough, since a torn write may have no more."""
-        if any(pattern is not None and pattern.search(raw) for pattern in (self.sessions, self.pieces)):
+        if self.sessions is not None and self.sessions.search(raw):
             return True
-        return any(event_id in raw for event_id in self.ids) or bool(
-            self.matcher and self.matcher.matches(raw)
-        )
+        if any(event_id in raw for event_id in self.ids) or self._has_piece(raw):
+            return True
+        short = (text for text in self.texts if len(text) < PIECE_BYTES)
+        return any(text in raw for text in short) or bool(self.matcher and self.matcher.matches(raw))
+
+    def _has_piece(self, raw: bytes) -> bool:
+        pieces = self.pieces
+        last = len(raw) - PIECE_BYTES
+        return bool(pieces) and any(raw[k : k + PIECE_BYTES] in pieces for k in range(last + 1))
 
     def without(self, raw: bytes) -> bytes:
         """The bytes with the texts, and what the pattern matches, masked."""
@@ -83,14 +89,12 @@ def traces_of(matcher: Matcher, events: Iterable[Event], sessions: Collection[st
         ids.append(event.event_id)
         for text in _texts(event):
             texts.update(dict.fromkeys(_forms(text)))
-    pieces = dict.fromkeys(piece for text in texts for piece in _pieces(text))
-    wanted = list(pieces)[:PIECES_MAX]
     named = [re.escape(name.encode()) for name in sessions]
     return Traces(
         matcher,
         tuple(ids),
         re.compile(rb'[/"](?:%s)(?![\w.-])' % b"|".join(named)) if named else None,
-        re.compile(b"|".join(map(re.escape, wanted))) if wanted else None,
+        frozenset(piece for text in texts for piece in _pieces(text)),
         tuple(sorted(texts, key=len, reverse=True)),
     )
 
@@ -98,7 +102,7 @@ def traces_of(matcher: Matcher, events: Iterable[Event], sessions: Collection[st
 def _texts(event: Event) -> Iterator[str]:
     for action in interpret(event):
         for text in (action.text, getattr(action, "edit_text", ""), getattr(action, "command", "")):
-            if len(text.strip()) >= PIECE_CHARS // 4:
+            if len(text.strip()) >= TEXT_BYTES_MIN:
                 yield text.strip()
 
 
@@ -110,13 +114,10 @@ def _forms(text: str) -> Iterator[bytes]:
 
 
 def _pieces(text: bytes) -> Iterator[bytes]:
-    """Stretches of a text, any of which gives it away."""
-    if len(text) <= PIECE_CHARS:
-        yield text
-        return
-    for at in range(0, len(text) - PIECE_CHARS + 1, PIECE_CHARS):
-        piece = text[at : at + PIECE_CHARS]
-        if len(set(piece)) > PIECE_CHARS // 4:  # not a line of dashes
+    """Stretches of a long text, one of which stands in whatever holds twice as much of it."""
+    for at in range(0, len(text) - PIECE_BYTES + 1, PIECE_BYTES):
+        piece = text[at : at + PIECE_BYTES]
+        if len(set(piece)) > PIECE_BYTES // 4:  # not a line of dashes
             yield piece
 
 
