@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         return code
     what = f"snapshot {done.snapshot}" if done.new else f"nothing new since snapshot {done.snapshot}"
     print(
-        f"{what}: {done.position} events, {_mib(done.bytes)}; copied {done.copied_objects} files, {_mib(done.copied_bytes)}"
+        f"{what}: {done.position} events, {_size(done.bytes)}; copied {done.copied_objects} files, {_size(done.copied_bytes)}"
     )
     if done.purged:
         print(f"took what was forgotten out of {done.purged} snapshots")
@@ -76,7 +76,7 @@ def _list(args: argparse.Namespace) -> int:
         emit_json({"snapshots": listed})
         return 0
     for snapshot in listed:
-        print(f"{snapshot['snapshot']:40} {snapshot['position']:>10} events {_mib(snapshot['bytes']):>12}")
+        print(f"{snapshot['snapshot']:40} {snapshot['position']:>10} events {_size(snapshot['bytes']):>12}")
     if not listed:
         print("no complete backup yet")
     return 0
@@ -90,10 +90,10 @@ def _verify(args: argparse.Namespace) -> int:
     else:
         print(
             f"snapshot {checked.snapshot} checks: {checked.position} events in {checked.objects} files, "
-            f"{_mib(checked.bytes)}, chain {checked.chain}"
+            f"{_size(checked.bytes)}, chain {checked.chain}"
         )
     return 0
 
 
-def _mib(size: int) -> str:
-    return f"{size / (1 << 20):.1f} MiB"
+def _size(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB" if size >= 1 << 20 else f"{size / (1 << 10):.1f} KiB"

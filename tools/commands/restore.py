@@ -58,12 +58,13 @@ def _print(done: Restored) -> None:
     if done.chosen is not None:
         _print_chosen(done.chosen)
     print(f"restored {done.position} events of snapshot {done.snapshot} to {done.folder}, verified")
+    added = done.events - done.position
     if done.forked_from:
         print(
-            f"it is a fork of log {done.forked_from}, with the id {done.log_id}; {done.events} events with those of the restore"
+            f"it is a fork of log {done.forked_from} with an id of its own, {done.log_id}; {added} events say so"
         )
-    elif done.events > done.position:
-        print(f"{done.events - done.position} events were added, which say what was forgotten since")
+    elif added:
+        print(f"{added} events were added, which say what was forgotten since")
     print(f"use it: SESSION_MGMT_DATA_DIR={shlex.quote(done.folder)} session-mgmt-mcp replay")
 
 
