@@ -13,6 +13,8 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, BinaryIO, Protocol, Self, TypeVar
 
 WORKERS_MAX = 8
@@ -136,7 +138,19 @@ def serve() -> None:
     """The worker's side: the job first, then tasks, until stdin ends. A task it cannot do ends it."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not get between the answers
+    tasks: SimpleQueue[Any] = SimpleQueue()
+    # Apart from the work: whoever asks waits for no answer meanwhile, so it must not have to wait here either.
+    Thread(target=_receive, args=(tasks,), daemon=True).start()
+    try:
+        job = tasks.get()
+        while job is not None and (task := tasks.get()) is not None:
+            _write(answers, job.do(task))
+    finally:
+        os._exit(0)  # the thread may be waiting for stdin, which cannot be taken from it
+
+
+def _receive(tasks: "SimpleQueue[Any]") -> None:
     with contextlib.suppress(EOFError):
-        job = _read(sys.stdin.buffer)
         while True:
-            _write(answers, job.do(_read(sys.stdin.buffer)))
+            tasks.put(_read(sys.stdin.buffer))
+    tasks.put(None)
