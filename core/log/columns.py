@@ -7,12 +7,11 @@ from struct import Struct, unpack_from
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from session_mgmt_mcp.core.errors import LogCorruptError
 from session_mgmt_mcp.core.log.durable import sha256
 from session_mgmt_mcp.core.log.frame import FRAME, Frame, JournalHeader
-from session_mgmt_mcp.core.log.segment import to_table
+from session_mgmt_mcp.core.log.segment import compute, to_table
 
 # What a leaf is made of; enough to compute the chain.
 CHAIN_COLUMNS = ["position", "frame", "event_id", "envelope", "payload_hash"]
@@ -107,6 +106,7 @@ _BIG_ENDIAN = array("H", [1]).tobytes() == b"\0\1"
 
 def _joined(*parts: Any) -> pa.Array:
     """The parts of each row, one after the other."""
+    pc = compute()
     binary = [part if part.type == pa.binary() else part.cast(pa.binary()) for part in parts]
     return pc.binary_join_element_wise(*binary, pa.scalar(b"", pa.binary()))
 
@@ -119,6 +119,7 @@ def whole(table: pa.Table, name: str) -> pa.Array:
 
 def check_payloads(table: pa.Table, path: str) -> None:
     """Hold the payloads that are there against their hashes. Raises LogCorruptError naming path and position."""
+    pc = compute()
     salts, payloads, hashes = (whole(table, name) for name in ("payload_salt", "payload", "payload_hash"))
     positions = whole(table, "position")
     if salts.null_count or payloads.null_count:
@@ -152,7 +153,7 @@ class ChainWalk:
 
     def take(self, table: pa.Table, path: str) -> None:
         """Pass a table with at least CHAIN_COLUMNS. Raises LogCorruptError where positions or frames do not follow."""
-        count = table.num_rows
+        pc, count = compute(), table.num_rows
         if not count:
             return
         if whole(table, "position").to_pylist() != list(range(self.next, self.next + count)):

@@ -1,5 +1,6 @@
 """Merging small segments that follow each other (FORMAT.md section 4, Compact). Caller holds maintenance.lock."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
@@ -22,16 +23,16 @@ def compact(folder: str, log_id: str, progress: Progress | None = None) -> Manif
     """Merge segments until no run of them is worth it; the manifest afterwards.
 
     Safe to interrupt anywhere and to run again; readers go on meanwhile. The files that were merged are removed by a later
-    seal or compaction. Raises LogCorruptError (a file is not what the manifest says; it keeps its name), OSError.
+    seal or compaction; where the disk has no room for both, nothing is merged. Raises LogCorruptError (a file is not what the manifest says; it keeps its name), OSError.
     """
     while True:
         manifest = load_manifest(folder)
         run = plan(manifest.segments)
-        if not run:
+        sources = manifest.segments[run.start : run.stop]
+        if not run or shutil.disk_usage(folder).free < 2 * sum(entry.bytes for entry in sources):
             drop_old(folder)
             drop_orphans(folder, manifest)
             return manifest
-        sources = manifest.segments[run.start : run.stop]
         merged = _merge(folder, sources, progress)
         segments = (*manifest.segments[: run.start], merged, *manifest.segments[run.stop :])
         if publish(folder, manifest, log_id, segments) is None:

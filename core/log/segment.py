@@ -6,7 +6,6 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -15,7 +14,6 @@ from zlib import crc32
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from session_mgmt_mcp.core.envelope import Envelope, Event, decode_envelope
@@ -142,8 +140,17 @@ def read_tables(path: str, columns: Sequence[str] | None = None) -> Iterator[pa.
             yield read_group(file, group, names, path)
 
 
+def compute() -> Any:
+    """`pyarrow.compute`; it takes long to import, and whoever only reads or appends does without it."""
+    import pyarrow.compute
+
+    return pyarrow.compute
+
+
 def ahead(items: Iterator[T]) -> Iterator[T]:
     """The same items, the next one made in another thread while this one is looked at."""
+    from concurrent.futures import ThreadPoolExecutor  # not at the top: see `compute`
+
     with ThreadPoolExecutor(1) as pool:
         pending = pool.submit(next, items, None)
         while (item := pending.result()) is not None:
@@ -153,6 +160,7 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
 
 def without_payloads(table: pa.Table, positions: Collection[int]) -> pa.Table:
     """The same events, the payloads and salts at these positions forgotten."""
+    pc = compute()
     gone = pc.is_in(table.column("position"), value_set=pa.array(sorted(positions), pa.uint64()))
     for name in ("payload_salt", "payload"):
         at, field = SCHEMA.get_field_index(name), SCHEMA.field(name)

@@ -266,6 +266,16 @@ def test_what_was_merged_and_then_forgotten_is_gone_from_the_merged_files_too(
     assert files_with(folder, [b"single 3"]) == []
 
 
+def test_without_room_for_both_nothing_is_merged(log: FileLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = load_manifest(log.folder)
+    room = sum(entry.bytes for entry in manifest.segments)
+    usage = shutil.disk_usage(log.folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2 * room - 1))
+    assert compact(log.folder, log.log_id) == manifest
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2 * room))
+    assert len(compact(log.folder, log.log_id).segments) == 1
+
+
 # -- damage ------------------------------------------------------------------------------------------------------
 
 
