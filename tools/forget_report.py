@@ -15,6 +15,7 @@ class ForgetReport(msgspec.Struct, frozen=True):
     twins: int  # of those, other reports of the same facts
     blobs: int  # of those, large contents nothing else refers to
     completed: int  # payloads whose forgetting had been interrupted before
+    upto: int = 0  # what was appended beyond this position meanwhile was not looked at; 0: does not apply
     files_removed: tuple[str, ...] = ()
     files_masked: tuple[str, ...] = ()
     backups: tuple[str, ...] = ()  # a line for people each

@@ -62,6 +62,7 @@ def carry_out(
         twins=len(set(positions).intersection(selection.twins)),
         blobs=len(set(positions).intersection(selection.blobs)),
         completed=completed,
+        upto=selection.head,
         files_removed=files.removed,
         files_masked=files.masked,
         transcripts=tuple(forget_transcripts.still_holding(selection, selectors.matcher)),

@@ -181,7 +181,7 @@ def apply(log: FileLog, planned: RetentionPlan, say: Say, *, reflections: bool =
         taken += [*positions, *orphans]
         blobs += len(orphans)
         planned = plan(log, planned.policy, reflections=reflections)
-    return ForgetReport(len(taken), ranges_of(taken), 0, blobs, completed, tuple(files))
+    return ForgetReport(len(taken), ranges_of(taken), 0, blobs, completed, files_removed=tuple(files))
 
 
 def _reason(planned: RetentionPlan) -> str:

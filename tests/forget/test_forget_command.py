@@ -65,7 +65,7 @@ def test_no_byte_of_a_pattern_is_left_in_any_file_and_the_log_verifies(
 ) -> None:
     planted = plant(data)
     done = run("forget", "--pattern", r"heron-\d+", "--yes", "--reason", "a leaked place")
-    assert (done["forgotten"], done["findings"]) == (2, [])
+    assert (done["forgotten"], done["findings"], done["upto"]) == (2, [], 5)
     assert left_in(data) == []
     assert forgotten_in(data) == 2
     assert planted["log"].read_text() == "10:00 started\n10:01 got […] from s-1\n10:02 stopped\n"

@@ -110,8 +110,11 @@ def _show(app: App, planned: RetentionPlan) -> None:
         f"data       {megabytes(sizes['total'])}: "
         + ", ".join(f"{name} {megabytes(size)}" for name, size in sizes.items() if name != "total")
     )
-    for project, row in _by_project(app, planned).items():
+    projects = _by_project(app, planned)
+    for project, row in list(projects.items())[:_LISTED_MAX]:
         print(f"{megabytes(row['bytes']):>10}  {row['sessions']:>5} sessions  {project or 'no project'}")
+    if len(projects) > _LISTED_MAX:
+        print(f"{'':10}  … and {len(projects) - _LISTED_MAX} more projects; --json has them all")
     for age, row in _by_age(planned).items():
         print(f"{megabytes(row['bytes']):>10}  {row['sessions']:>5} sessions  last active {age}")
     if not planned.removals:
