@@ -102,6 +102,14 @@ def drop_unneeded(store: ObjectStore) -> int:
     return removed
 
 
+def drop_leftovers(store: ObjectStore) -> None:
+    """Remove what interrupted puts left. Within `alone`; marks and notes are put at any time and are left alone."""
+    for prefix in ("objects", "snapshots"):
+        for stored in list(store.list(prefix)):
+            if stored.name.endswith(".tmp"):
+                store.delete(stored.name)
+
+
 @contextmanager
 def _scratch(parent: str | None) -> Iterator[str]:
     """A private folder. Those that killed processes left in `parent` are removed: they hold what was to be forgotten."""

@@ -4,7 +4,7 @@ import os
 from typing import NamedTuple
 
 from session_mgmt_mcp.core.backup.layout import list_snapshots, put_forgotten
-from session_mgmt_mcp.core.backup.purge import Progress, drop_unneeded, purge_alone
+from session_mgmt_mcp.core.backup.purge import Progress, drop_leftovers, drop_unneeded, purge_alone
 from session_mgmt_mcp.core.backup.running import alone
 from session_mgmt_mcp.core.backup.store import ObjectStore
 from session_mgmt_mcp.core.envelope import now_us
@@ -37,6 +37,7 @@ def tidy(
     with alone(store) as is_alone:
         if not is_alone:
             return Tidied(0, 0, True)
+        drop_leftovers(store)
         dropped = retain(store, keep) if keep is not None else 0
         return Tidied(purge_alone(store, progress, scratch_of(log.folder)).snapshots, dropped, False)
 

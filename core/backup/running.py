@@ -20,7 +20,7 @@ WAIT_S = 600.0
 _POLL_S = 0.2
 _MINE: set[str] = set()  # of this process; another with its process id is another process
 _BACKUP, _COLLECT = "backup", "collect"
-_MARK = re.compile(r"running/(\d{20})-(backup|collect)-([0-9a-f]{16})-(\d+)-[0-9a-f]{8}")
+_MARK = re.compile(r"running/(\d{20})-(backup|collect)-([0-9a-f]{16})-(\d+)-[0-9a-f]{8}(\.[0-9a-f]+\.tmp)?")
 
 
 @contextlib.contextmanager
@@ -75,7 +75,7 @@ def _others(store: ObjectStore, mine: str, kind: str) -> list[str]:
             continue
         if _is_over(found):
             store.delete(stored.name)
-        elif kind in ("", found[2]):
+        elif kind in ("", found[2]) and not found[5]:  # without its name it does not count yet
             out.append(stored.name)
     return out
 
