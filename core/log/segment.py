@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 # A read of one event decodes its row group; a row group is also what is held in memory at a time.
 ROW_GROUP_EVENTS = 1000
-ROW_GROUP_BYTES = 4 << 20  # before compression; one event may be larger
+ROW_GROUP_BYTES = 2 << 20  # before compression; one event may be larger
 SCHEMA = pa.schema(
     [
         pa.field("position", pa.uint64(), nullable=False),
