@@ -152,6 +152,7 @@ def _staging(target: str) -> Iterator[str]:
     except OSError as error:
         raise DataFolderError(f"cannot restore to {target}: {base}: {error.strerror}") from error
     try:
+        sync_folder(base)  # before anything else is in it: without the mark it would be taken for another's
         yield f"{base}/data"
         shutil.rmtree(base)
         sync_folder(os.path.dirname(base))
