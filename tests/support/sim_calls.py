@@ -1,9 +1,10 @@
-"""The few calls of `fcntl` and `time` that the log makes, in a simulated world."""
+"""The few calls of `fcntl`, `time`, `shutil` and `tempfile` that the log makes, in a simulated world."""
 
 import fcntl
 import time
 
-from sim_os import World
+from sim_machine import World
+from sim_os import SimOs
 
 
 class SimFcntl:
@@ -40,3 +41,33 @@ class SimTime:
     def time_ns(self) -> int:
         self.world.clock += 0.001
         return int(self.world.clock * 1e9)
+
+
+class SimShutil:
+    """Stands in for `shutil`: a tree is removed name by name."""
+
+    def __init__(self, world: World) -> None:
+        self.os = SimOs(world)
+
+    def rmtree(self, path: str, ignore_errors: bool = False) -> None:
+        for parent, folders, names in list(self.os.walk(path, topdown=False)):
+            for name in sorted(names):
+                self.os.unlink(f"{parent}/{name}")
+            for name in sorted(folders):
+                self.os.rmdir(f"{parent}/{name}")
+        self.os.rmdir(path)
+
+
+class SimTempfile:
+    """Stands in for `tempfile`: its folders are on the simulated disk."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.os = SimOs(world)
+
+    def mkdtemp(self, suffix: str = "", prefix: str = "", dir: str | None = None) -> str:
+        base = dir or f"{self.world.root}/tmp"
+        self.os.makedirs(base, exist_ok=True)
+        path = f"{base}/{prefix}{self.world.rnd.randbytes(6).hex()}{suffix}"
+        self.os.mkdir(path, 0o700)
+        return path

@@ -112,9 +112,17 @@ class Change(NamedTuple):
     def apply(self, names: dict[str, Node]) -> None:
         if self.drop:
             names.pop(self.path, None)
-        else:
-            names.pop(self.gone, None)
-            names[self.path] = self.node
+            return
+        names.pop(self.gone, None)
+        names[self.path] = self.node
+        if self.gone and self.node is None:
+            for path in [p for p in names if p.startswith(self.gone + "/")]:
+                names[self.moved(path)] = names.pop(path)
+
+    def moved(self, path: str) -> str:
+        """Where a path is after this rename of a folder."""
+        inside = self.node is None and self.gone and path.startswith(self.gone + "/")
+        return self.path + path[len(self.gone) :] if inside else path
 
 
 class Disk:
@@ -129,6 +137,10 @@ class Disk:
 
     def change(self, change: Change) -> None:
         change.apply(self.names)
+        if change.gone and change.node is None:  # what is not durable in the folder goes with it
+            self.pending = [
+                c._replace(path=change.moved(c.path), gone=change.moved(c.gone)) for c in self.pending
+            ]
         self.pending.append(change)
 
     def sync_folder(self, path: str) -> None:

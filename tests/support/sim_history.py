@@ -3,21 +3,28 @@
 A history is several boots: each begins with a state the cut before it may have left.
 """
 
+import contextlib
 import json
 import random
 import shutil
 from typing import NamedTuple
 
 from log_kit import content, event
+from sim_backup import Made, pick, store_of
 from sim_disk import State, reset_numbers
 from sim_judge import Expected, judge
-from sim_os import DATA, Process, SimOs, World
+from sim_machine import DATA, Process, World
+from sim_os import SimOs
 from sim_proof import Prover
 from sim_world import Bug, locked, scratch_folder, simulated
 
 from session_mgmt_mcp.adapters.claude_code import capture as hook
+from session_mgmt_mcp.core.backup.create import create
+from session_mgmt_mcp.core.backup.restore import restore
+from session_mgmt_mcp.core.backup.retain import Keep
 from session_mgmt_mcp.core.envelope import NewEvent
-from session_mgmt_mcp.core.errors import AppendError
+from session_mgmt_mcp.core.errors import AppendError, LockTimeoutError
+from session_mgmt_mcp.core.log.compact import compact
 from session_mgmt_mcp.core.log.forget import finish, forget
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.seal import seal
@@ -27,6 +34,7 @@ PROCESSES = (1, 2, 3, 3)  # in one boot, at random
 BOOTS = 3
 CALLS_MAX = 900  # of one boot
 CUTS = 5  # of one boot
+BACKUPS = 3  # of so many histories one has backups
 MODES = ("min", "max", "any", "any")  # states of one cut
 
 
@@ -53,6 +61,8 @@ class History:
         self.unknown: list[NewEvent] = []  # no answer was given: submitted again later
         self.forgettable: dict[int, bytes] = {}
         self.forgotten: set[bytes] = set()
+        self.backups: dict[str, Made] = {}
+        self.restored: set[str] = set()
         self.wrong: list[str] = []
         self.taken: list[tuple[State, Expected]] = []  # of this boot
 
@@ -62,6 +72,8 @@ class History:
             dict(self.acknowledged),
             dict(self.forgettable),
             frozenset(self.forgotten),
+            dict(self.backups),
+            frozenset(self.restored),
         )
 
     def run(self, base: str) -> Report:
@@ -124,6 +136,7 @@ class History:
     def _live(self, world: World, process: Process) -> None:
         """One life after the other, until the power goes."""
         while not world.over:
+            world.start_process(process)
             try:
                 self._one_life(world, process)
                 world.exit_process(process)
@@ -143,8 +156,17 @@ class History:
         log = FileLog(folder, create=True)
         for _ in range(world.rnd.randrange(2, 12)):
             action = world.rnd.choices(
-                (self._append, self._submit_again, self._hook, self._maintain, self._read, self._roll),
-                (8, 3, 2, 3, 1, 1),
+                (
+                    self._append,
+                    self._submit_again,
+                    self._hook,
+                    self._maintain,
+                    self._read,
+                    self._roll,
+                    self._back_up,
+                    self._restore,
+                ),
+                (8, 3, 2, 3, 1, 1, 4, 2) if self.seed % BACKUPS == 0 else (8, 3, 2, 3, 1, 1, 0, 0),
             )[0]
             action(world, process, log)
 
@@ -202,6 +224,8 @@ class History:
                 log.roll()
             seal(log.folder, log.log_id)
             finish(log)
+            if world.rnd.random() < 0.5:
+                compact(log.folder, log.log_id)
             known = [(n, p) for p, n in self.acknowledged.items() if n and p not in self.forgotten]
             if known and world.rnd.random() < 0.6:
                 self._forget(log, dict(world.rnd.choices(known, k=2)))
@@ -211,6 +235,25 @@ class History:
         self.forgettable |= chosen
         forget(log, chosen, lambda _: ["own:1"])
         self.forgotten |= set(chosen.values())
+
+    def _back_up(self, world: World, process: Process, log: FileLog) -> None:
+        promised = frozenset(self.acknowledged)
+        keep = Keep(newest=2, days=None) if world.rnd.random() < 0.3 else None
+        done = create(log, store_of(world), keep=keep)
+        before = self.backups.get(done.snapshot)
+        self.backups[done.snapshot] = Made(
+            done.position, promised | before.promised if before is not None else promised
+        )
+        self._cut_soon(world)
+
+    def _restore(self, world: World, process: Process, log: FileLog) -> None:
+        where = pick(world.rnd, world)
+        if where is None or not self.backups:
+            return
+        with contextlib.suppress(LockTimeoutError):  # another process restores to it
+            restore(store_of(world), f"{world.root}/{where}")
+            self.restored.add(where)
+            self._cut_soon(world)
 
     def _roll(self, world: World, process: Process, log: FileLog) -> None:
         log.roll()

@@ -4,7 +4,7 @@ import contextlib
 import os
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from log_kit import HINTS
 from sim_parquet import PARQUET
@@ -14,6 +14,9 @@ from session_mgmt_mcp.core.log.frame import HEADER, entries_of, scan
 from session_mgmt_mcp.core.log.journals import list_journals
 from session_mgmt_mcp.core.log.seal import read_journal
 
+if TYPE_CHECKING:
+    from sim_backup import Made
+
 
 class Expected(NamedTuple):
     """What must be found after a cut. Payloads name events: each is unique."""
@@ -22,11 +25,17 @@ class Expected(NamedTuple):
     acknowledged: dict[bytes, int]  # position; 0 where only told that it was taken
     forgettable: dict[int, bytes]  # position: payload that somebody began to forget
     forgotten: frozenset[bytes]  # somebody was told that these are gone
+    backups: "dict[str, Made]"  # snapshots that somebody was told of, by id
+    restored: frozenset[str]  # folders that somebody was told of
 
     def digest(self, state: bytes) -> bytes:
         """Of these expectations of the state of that digest."""
         parts = (sorted(self.submitted), sorted(self.acknowledged.items()), sorted(self.forgettable.items()))
-        return sha256(repr((state, *parts, sorted(self.forgotten))).encode()).digest()[:8]
+        return sha256(
+            repr(
+                (state, *parts, sorted(self.forgotten), sorted(self.backups), sorted(self.restored))
+            ).encode()
+        ).digest()[:8]
 
 
 def judge(found: list[Event], expected: Expected, whole: bool = True) -> list[str]:

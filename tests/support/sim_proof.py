@@ -7,14 +7,16 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from log_kit import content, event
+from sim_backup import BACKUP, Backups, judge_backups, prove_backups
 from sim_disk import State
 from sim_judge import Expected, judge, payloads_held, snapshot
-from sim_os import DATA, World
+from sim_machine import DATA, World
 from sim_world import Bug, locked, simulated
 
 from session_mgmt_mcp.core.envelope import Event
-from session_mgmt_mcp.core.errors import SessionMgmtError
-from session_mgmt_mcp.core.log.forget import finish, tombstones, unfinished
+from session_mgmt_mcp.core.errors import LogCorruptError, SessionMgmtError
+from session_mgmt_mcp.core.log.compact import compact
+from session_mgmt_mcp.core.log.forget import finish, tombstones
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.seal import seal
 from session_mgmt_mcp.core.log.spool import drain
@@ -26,6 +28,7 @@ class Recovered(NamedTuple):
 
     found: list[Event]
     held: set[bytes]  # payloads in any segment or journal afterwards
+    backups: Backups | None
     wrong: list[str]
 
 
@@ -49,6 +52,8 @@ class Prover:
             wrong += judge(recovered.found, expected)
             back = recovered.held & expected.forgotten
             wrong += [f"a segment or journal holds {payload[:12]!r}, which was forgotten" for payload in back]
+            if recovered.backups is not None:
+                wrong += judge_backups(recovered.backups, expected)
         return wrong
 
     def _recover(self, state: State, rnd: random.Random) -> Recovered:
@@ -58,7 +63,7 @@ class Prover:
                 return _recover(world)
         except (SessionMgmtError, OSError, AssertionError) as error:
             what = f"after the cut: {type(error).__name__}: {error}".replace(self.root, "")
-            return Recovered([], set(), [what])
+            return Recovered([], set(), None, [what])
         finally:
             for fd in list(world.opened):
                 os.close(fd)
@@ -82,10 +87,10 @@ def _recover(world: World) -> Recovered:
             content(log)  # a reader that comes before the first append
         log.append([])
         drain(log)
+        wrong = _finish(world, log)
         found = content(log)
-        wrong = []
-        verified = None if unfinished(log) else verify(folder, log.log_id)  # else `_go_on` finishes it first
-        if verified and (verified.events != len(found) or verified.chain != log.head().chain.hex()):
+        verified = verify(folder, log.log_id)
+        if verified.events != len(found) or verified.chain != log.head().chain.hex():
             wrong.append(f"verified {verified}, read {len(found)} events")
     before = snapshot(folder)
     world.boot = bytes(15) + b"\xff"
@@ -93,28 +98,47 @@ def _recover(world: World) -> Recovered:
         log.append([])
         if content(log) != found or snapshot(folder) != before:
             wrong.append("recovering again changed something")
+        backups = None
+        if os.path.exists(f"{world.root}/{BACKUP}"):
+            backups, what = prove_backups(world, log, found)
+            wrong += what
         wrong += _go_on(world, log, found)
-    return Recovered(found, payloads_held(folder), wrong)
+    return Recovered(found, payloads_held(folder), backups, wrong)
+
+
+def _finish(world: World, log: FileLog) -> list[str]:
+    """Go on with an interrupted forgetting. Until then `verify` is red, and afterwards nothing of it is left."""
+    gone = {p for t in tombstones(log) for p in t.positions}
+    began = {e.payload for e in content(log) if e.position in gone and e.payload is not None}
+    if not began:
+        return []
+    try:
+        verify(log.folder, log.log_id)
+    except LogCorruptError:
+        pass
+    else:
+        return ["verify does not see an interrupted forgetting"]
+    with locked(world, log.folder):
+        finish(log)
+    if payloads_held(log.folder) & began:
+        return ["a payload that somebody began to forget is left"]
+    return []
 
 
 def _go_on(world: World, log: FileLog, found: list[Event]) -> list[str]:
-    """Append, and in some states do maintenance: nothing that was there changes but what somebody began to forget."""
+    """Append, and in some states do maintenance: nothing that was there changes."""
     new = [event(b"after the cut %d" % k) for k in range(2)]
     placed = [r.position for r in log.append(new)]
     if placed != [len(found) + 1, len(found) + 2]:
         return [f"after {len(found)} events the next were put at {placed}"]
     after = found + [Event(p, e.event_id, e.envelope, e.payload) for p, e in zip(placed, new, strict=True)]
-    if world.rnd.random() < 0.25 or unfinished(log):
+    if world.rnd.random() < 0.25:
         with locked(world, log.folder):
             log.roll()
             manifest = seal(log.folder, log.log_id)
             if manifest.last != len(after):
                 return [f"sealed up to {manifest.last} of {len(after)}"]
-            gone = {p for t in tombstones(log) for p in t.positions}
-            after = [e._replace(payload=None) if e.position in gone else e for e in after]
-            finish(log)
-        if payloads_held(log.folder) & {e.payload for e in found if e.position in gone}:
-            return ["a payload that somebody began to forget is left"]
+            compact(log.folder, log.log_id)
     if content(log) != after:
         return ["appending changed what was there"]
     if verify(log.folder, log.log_id).events != len(after):

@@ -10,20 +10,34 @@ from types import ModuleType
 from typing import cast
 from unittest import mock
 
-from sim_calls import SimFcntl, SimTime
-from sim_os import SimOs, World
+from sim_calls import SimFcntl, SimShutil, SimTempfile, SimTime
+from sim_machine import World
+from sim_os import SimOs
 from sim_parquet import PARQUET
 
+import session_mgmt_mcp.core.backup
 import session_mgmt_mcp.core.log
 from session_mgmt_mcp.adapters.claude_code import capture as hook
 from session_mgmt_mcp.core import envelope
 from session_mgmt_mcp.core.log.journals import try_lock
 
-_LOG = session_mgmt_mcp.core.log
-MODULES: dict[str, ModuleType] = {
-    found.name: importlib.import_module(f"{_LOG.__name__}.{found.name}")
-    for found in pkgutil.iter_modules(_LOG.__path__)
+
+def _modules(package: ModuleType) -> dict[str, ModuleType]:
+    return {
+        found.name: importlib.import_module(f"{package.__name__}.{found.name}")
+        for found in pkgutil.iter_modules(package.__path__)
+    }
+
+
+MODULES = _modules(session_mgmt_mcp.core.log)
+STAND_INS: dict[str, Callable[[World], object]] = {
+    "os": SimOs,
+    "fcntl": SimFcntl,
+    "time": SimTime,
+    "shutil": SimShutil,
+    "tempfile": SimTempfile,
 }
+BACKUP_MODULES = _modules(session_mgmt_mcp.core.backup)
 CAPACITY = 4096  # what the simulated log counts in, instead of MiB: journals of 16 KiB, so that they fill up
 SCRATCH = "session-mgmt-sim-"
 _MEMORY = "/dev/shm"
@@ -34,10 +48,12 @@ Bug = Callable[[ExitStack], object]  # takes a rule of the protocol out, until t
 def simulated(world: World, bug: Bug | None = None) -> Iterator[None]:
     """The real code of the log on this world's disk."""
     with ExitStack() as stack:
-        for module in (*MODULES.values(), envelope, hook):
-            for name, stand_in in (("os", SimOs), ("fcntl", SimFcntl), ("time", SimTime)):
+        for module in (*MODULES.values(), *BACKUP_MODULES.values(), envelope, hook):
+            for name, stand_in in STAND_INS.items():
                 if hasattr(module, name):
                     stack.enter_context(mock.patch.object(module, name, stand_in(world)))
+            if hasattr(module, "ahead"):  # reads in another thread
+                stack.enter_context(mock.patch.object(module, "ahead", iter))
             if hasattr(module, "pq"):
                 stack.enter_context(mock.patch.object(module, "pq", PARQUET))
         for name in ("seal", "manifest"):  # what killed sealers left is of another day
@@ -48,10 +64,12 @@ def simulated(world: World, bug: Bug | None = None) -> Iterator[None]:
             ("journals", "JOURNAL_MIB", 4),
             ("journals", "ZEROS_BYTES", 2048),
             ("frame", "ZEROS_BYTES", 2048),
+            ("compact", "_GROWTH", 1.3),  # so that few and unequal segments are worth it
             ("appender", "boot_id", lambda: world.boot),
             ("folder", "file_system_of", lambda path: "tmpfs"),  # asked at every opening
         ):
             stack.enter_context(mock.patch.object(MODULES[name], attribute, value))
+        stack.enter_context(mock.patch.object(BACKUP_MODULES["running"], "boot_id", lambda: world.boot))
         stack.enter_context(mock.patch.object(hook, "spawn_maintenance", lambda folder: None))
         if bug is not None:
             bug(stack)
