@@ -1,0 +1,6 @@
+"""`stored` and `write` lie beside the tests that use them."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
