@@ -130,6 +130,7 @@ def test_a_session_goes_whole_and_its_name_leaves_the_quarantine(run: Run, data:
     assert [s["session"] for s in run("sessions")["sessions"]] == ["s-2"]
     assert kept.exists()
     assert left_in(data) == []
+    assert run("forget", "--session", "s-1", "--yes")["planned"]["forgotten_before"] == 5
 
 
 def test_a_project_goes_with_everything_below_it_and_nothing_beside_it(run: Run, data: Path) -> None:
