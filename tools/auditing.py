@@ -37,9 +37,11 @@ class Checked(NamedTuple):
 
 def verify_folder(folder: Path, progress: Progress | None = None) -> Verified:
     """Read every byte of the log in `folder`. Raises LogCorruptError, DataFolderError."""
-    if progress is not None:
-        progress("verifying the log", 0, 0)
-    return verify(str(folder), read_format(str(folder)).log_id)
+    return verify(
+        str(folder),
+        read_format(str(folder)).log_id,
+        progress and (lambda at, end: progress("verifying the log", at, end)),
+    )
 
 
 def sign(folder: Path, key_path: Path | None, progress: Progress | None = None) -> Signed:

@@ -423,3 +423,14 @@ def test_people_read_what_where_and_the_mend(
     assert main(["doctor", "--fix"]) == 0
     said = capsys.readouterr().out
     assert "mended   made" in said and "nothing to mend" in said
+
+
+def test_a_quota_that_is_nearly_used_up_is_said_by_doctor_and_status(
+    data: Path, doctor: Doctor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["retention", "--quota", "1MB", "--json"]) == 1
+    capsys.readouterr()
+    assert _only(doctor(code=1))["check"] == "retention"
+    assert main(["status"]) == 1
+    said = capsys.readouterr().out
+    assert "quota" in said and "doctor" in said

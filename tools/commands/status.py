@@ -6,16 +6,19 @@ from typing import Any
 from session_mgmt_mcp.adapters.claude_code import install
 from session_mgmt_mcp.adapters.claude_code.client import find_client
 from session_mgmt_mcp.core.errors import SessionMgmtError
-from session_mgmt_mcp.core.log.verify import verify
+from session_mgmt_mcp.tools import auditing, retention
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import emit_json
+from session_mgmt_mcp.tools.progress import stages
 
 EXAMPLE = "session-mgmt-mcp status --json"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--verify", action="store_true", help="read every byte of the log and check it against its hash chain"
+        "--verify",
+        action="store_true",
+        help="read every byte of the log and check it, as `audit verify` does",
     )
 
 
@@ -24,9 +27,10 @@ def run(args: argparse.Namespace) -> int:
     with App.open() as app:
         state = app.status()
         state["assistants"], findings = _registrations(app)
+        state["findings"] += [*retention.findings(app), *findings]
         if args.verify:
-            state["verified"] = verify(app.log.folder, app.log.log_id)._asdict()
-    state["findings"] += findings
+            with stages() as show:
+                state["verified"] = auditing.verify_folder(app.folder, show)._asdict()
     if args.json:
         emit_json(state)
     else:
@@ -67,6 +71,8 @@ def _print(state: dict[str, Any]) -> None:
         print(f"unknown type  {kind}: {count}, kept raw")
     for finding in state["findings"]:
         print(f"to mend       {finding}")
+    if state["findings"]:
+        print("              `session-mgmt-mcp doctor` looks closer, and mends what is safe with --fix")
 
 
 def _mib(size: int) -> str:

@@ -1,7 +1,6 @@
 """All checks in order. Each stands alone: what one cannot look at is its finding, and the others go on."""
 
 import contextlib
-import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,7 +12,8 @@ from session_mgmt_mcp.core.errors import DataFolderError, LogCorruptError, Sessi
 from session_mgmt_mcp.core.log.folder import read_format
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.manifest import Manifest
-from session_mgmt_mcp.tools import auditing
+from session_mgmt_mcp.tools import auditing, retention
+from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.doctor import assistant, derived, folder, journal, locks, sealed
 from session_mgmt_mcp.tools.doctor.finding import Finding, Patient, Severity
 from session_mgmt_mcp.tools.doctor.journal import Latest
@@ -122,17 +122,10 @@ def _views(patient: Patient) -> list[Finding]:
 
 def _retention(patient: Patient) -> list[Finding]:
     """What the retention policy has to say, in the words `status` uses."""
-    from session_mgmt_mcp.tools.app import App
-
-    try:
-        retention = importlib.import_module("session_mgmt_mcp.tools.retention")
-    except ImportError:
-        return []
     with App.open(Path(patient.folder)) as app:
-        return [
-            Finding("retention", Severity.WARNING, text, patient.folder, "see `session-mgmt-mcp retention`")
-            for text in retention.findings(app)
-        ]
+        said = retention.findings(app)
+    mend = "see `session-mgmt-mcp retention`"
+    return [Finding("retention", Severity.WARNING, text, patient.folder, mend) for text in said]
 
 
 def _assistants(patient: Patient, latest: Latest) -> Iterator[Finding]:
