@@ -1,34 +1,45 @@
-"""Five processes append, two read, one seals, and any of them is killed at any moment (run by tests/log/test_crash.py).
+"""Ten processes append, read, seal, compact and forget, and any of them is killed at any moment (tests/log/test_crash.py).
 
-    python crash_harness.py FOLDER SECONDS SEED
+    python crash_harness.py FOLDER [--seconds 60] [--kills 1000] [--seed 1] [--progress]
 
-Prints one JSON object: kills, acknowledged events, events in the log, and what was wrong (empty where nothing was).
+Ends after so many seconds or kills, whichever comes first. What the processes were told is kept in FOLDER.told, so a run
+that was interrupted or has ended goes on where it was, with the same log. Prints one JSON object: kills, acknowledged
+events, events in the log, and what was wrong (empty where nothing was).
 """
 
+import argparse
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import importlib.util
 import json
 import os
 import random
+import select
 import signal
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from session_mgmt_mcp.core.envelope import Envelope, NewEvent, capture_id
-from session_mgmt_mcp.core.log.journals import list_journals, try_lock
+import pyarrow.parquet as pq
+
+from session_mgmt_mcp.core.envelope import Envelope, EventType, NewEvent, capture_id
+from session_mgmt_mcp.core.log.compact import compact
+from session_mgmt_mcp.core.log.forget import finish, forget, tombstones
+from session_mgmt_mcp.core.log.journals import list_journals
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.seal import seal
 from session_mgmt_mcp.core.log.spool import drain
 from session_mgmt_mcp.core.log.verify import verify
 
-ROLES = ("writer", "writer", "writer", "writer", "hook", "reader", "reader", "sealer")
+ROLES = (*("writer",) * 4, "hook", *("reader",) * 2, "sealer", "compactor", "forgetter")
+WEIGHTS = [{"forgetter": 1, "compactor": 2}.get(role, 3) for role in ROLES]  # who takes long is killed less
 REPORT = struct.Struct("<16sQ")  # id, position (0: told only that it was taken)
+PR_SET_PDEATHSIG = 1
 
 
 # -- what the processes do; each runs until it is killed ---------------------------------------------------------
@@ -36,7 +47,7 @@ REPORT = struct.Struct("<16sQ")  # id, position (0: told only that it was taken)
 
 def body_of(name: str, rnd: random.Random) -> bytes:
     """A payload that proves itself: whoever reads it can tell whether it is whole."""
-    size = rnd.choice((0, 20, 300, 3000, 3000, 60_000))
+    size = rnd.choice((0, 20, 100, 300, 300, 1500)) if rnd.random() < 0.98 else 30_000
     text = f"{name} ".encode() + rnd.randbytes(size).hex().encode()
     return text + b" " + hashlib.sha256(text).hexdigest().encode()
 
@@ -119,33 +130,75 @@ def seal_on(folder: str, index: int, life: int, tell: Callable[[bytes], object])
     """Maintenance: drain, now and then roll, seal."""
     log, rnd = FileLog(folder), random.Random(index * 1000 + life)
     while True:
-        lock = try_lock(folder + "/maintenance.lock")
-        if lock is not None:
+        with maintaining(folder):
             drain(log)
+            finish(log)
             if rnd.random() < 0.3:
                 log.roll()
             seal(folder, log.log_id)
-            os.close(lock)
         time.sleep(rnd.random() * 0.05)
 
 
-_ACTIONS = {"writer": write, "hook": report_hooks, "reader": read, "sealer": seal_on}
+def compact_on(folder: str, index: int, life: int, tell: Callable[[bytes], object]) -> None:
+    log, rnd = FileLog(folder), random.Random(index * 1000 + life)
+    while True:
+        with maintaining(folder):
+            compact(folder, log.log_id)
+        time.sleep(rnd.random() * 0.05)
+
+
+def forget_on(folder: str, index: int, life: int, tell: Callable[[bytes], object]) -> None:
+    """Forget a few events now and then; told of those that are gone."""
+    log, rnd = FileLog(folder), random.Random(index * 1000 + life)
+    while True:
+        head = log.head().position
+        wanted = log.get(rnd.randint(1, head) for _ in range(3)) if head else {}
+        chosen = {p: e for p, e in wanted.items() if e.envelope.event_type != EventType.PAYLOAD_FORGOTTEN}
+        if chosen:
+            with maintaining(folder):
+                forget(log, chosen, lambda _: [], "of a test")
+                tell(b"".join(REPORT.pack(e.event_id, p) for p, e in chosen.items()))
+        time.sleep(rnd.random() * 0.2)
+
+
+@contextlib.contextmanager
+def maintaining(folder: str) -> Iterator[None]:
+    """Hold maintenance.lock, however long others do."""
+    lock = os.open(folder + "/maintenance.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+_ACTIONS = {
+    "writer": write,
+    "hook": report_hooks,
+    "reader": read,
+    "sealer": seal_on,
+    "compactor": compact_on,
+    "forgetter": forget_on,
+}
 
 
 # -- the parent --------------------------------------------------------------------------------------------------
 
 
 class Worker:
-    """One process, its pipe, and what it told."""
+    """One process, its pipe, and what it told; kept in a file when it has ended."""
 
     def __init__(self, folder: str, index: int, life: int) -> None:
-        self.role, self.index, self.life = ROLES[index], index, life
+        self.role, self.index = ROLES[index], index
+        self.kept = f"{folder}.told/{index}-{life}"
         self.told = b""
         self.fd, end = os.pipe()
         os.set_blocking(self.fd, False)
         self.pid = os.fork()
         if self.pid == 0:
             try:
+                if sys.platform.startswith("linux"):  # not to outlive a harness that was killed
+                    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
                 _ACTIONS[self.role](folder, index, life, lambda raw: _write_all(end, raw))
             except BaseException as error:  # noqa: BLE001 - it must not return into the parent's code
                 _write_all(2, f"{self.role} {index}/{life}: {error!r}\n".encode())
@@ -164,11 +217,9 @@ class Worker:
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         self.listen()
         os.close(self.fd)
+        Path(self.kept + ".tmp").write_bytes(self.told[: len(self.told) // REPORT.size * REPORT.size])
+        os.rename(self.kept + ".tmp", self.kept)
         return None if code == -signal.SIGKILL else code
-
-    def reports(self) -> list[tuple[bytes, int]]:
-        whole = len(self.told) // REPORT.size * REPORT.size
-        return [*REPORT.iter_unpack(self.told[:whole])]
 
 
 def _write_all(fd: int, raw: bytes) -> None:
@@ -176,86 +227,144 @@ def _write_all(fd: int, raw: bytes) -> None:
         raw = raw[os.write(fd, raw) :]
 
 
-def run(folder: str, seconds: float, seed: int) -> dict[str, object]:
+def reports(folder: str) -> Iterator[tuple[str, list[tuple[bytes, int]]]]:
+    """(role, reports) of each process that has ended, of earlier runs too."""
+    for path in sorted(Path(folder + ".told").iterdir()):
+        if path.suffix != ".tmp":
+            yield ROLES[int(path.name.partition("-")[0])], [*REPORT.iter_unpack(path.read_bytes())]
+
+
+def _next_lives(folder: str) -> list[int]:
+    """For each role's place the number after the last process that had it: those killed with the harness count too."""
+    lives = [0] * len(ROLES)
+    for path in Path(folder + ".told").iterdir():
+        index, life = map(int, path.stem.split("-"))
+        lives[index] = max(lives[index], life + 2)
+    return lives
+
+
+def run(folder: str, seconds: float, kills_max: int, seed: int, progress: bool = False) -> dict[str, object]:
     """The whole test; see the module's docstring."""
+    Path(folder + ".told").mkdir(parents=True, exist_ok=True)
     FileLog(folder, create=True).close()
-    rnd, wrong = random.Random(seed), []
-    workers = [Worker(folder, k, 0) for k in range(len(ROLES))]
-    done: list[Worker] = []
+    lives = _next_lives(folder)
+    rnd, wrong = random.Random(f"{seed} {lives}"), []
+    workers = [Worker(folder, k, life) for k, life in enumerate(lives)]
     kills = dict.fromkeys(ROLES, 0)
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        pause = time.monotonic() + rnd.uniform(0.02, 0.2)
-        while time.monotonic() < pause:
+    while time.monotonic() < end and sum(kills.values()) < kills_max:
+        pause = time.monotonic() + rnd.uniform(0.01, 0.1)
+        while (left := pause - time.monotonic()) > 0:
+            ready = select.select([w.fd for w in workers], [], [], left)[0]
             for worker in workers:
-                worker.listen()
-            time.sleep(0.005)
-        index = rnd.randrange(len(ROLES))
+                if worker.fd in ready:
+                    worker.listen()
+        index = rnd.choices(range(len(ROLES)), WEIGHTS)[0]
         ended = workers[index].kill()
         if ended is not None:
             wrong.append(f"a {ROLES[index]} ended by itself with {ended}")
         kills[ROLES[index]] += 1
         if rnd.random() < 0.05:  # as if the machine had lost its hint
             Path(folder, "tail.shm").unlink(missing_ok=True)
-        done.append(workers[index])
-        workers[index] = Worker(folder, index, workers[index].life + 1)
+        lives[index] += 1
+        workers[index] = Worker(folder, index, lives[index])
+        if progress and sum(kills.values()) % 50 == 0:
+            print(f"{sum(kills.values())} kills, {end - time.monotonic():.0f} s left", file=sys.stderr)
     for worker in workers:
         worker.kill()
-    done += workers
-    return {"kills": sum(kills.values()), "by_role": kills, **_judge(folder, done, wrong)}
+    return {"kills": sum(kills.values()), "by_role": kills, **_judge(folder, wrong)}
 
 
-def _judge(folder: str, workers: list[Worker], wrong: list[str]) -> dict[str, object]:
+def _judge(folder: str, wrong: list[str]) -> dict[str, object]:
     """Compare what everybody was told with what is in the log now."""
     lock = os.open(folder + "/maintenance.lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     log = FileLog(folder)
     drain(log)
+    finish(log)
     journals = len(list_journals(folder))
     seal(folder, log.log_id)
-    found = [event for batch in log.read() for event in batch]
+    gone = {p for t in tombstones(log) for p in t.positions}
+    ids, tokens = _read_all(log, gone, wrong)
+    wrong += _left_of(gone, folder)
     verified = verify(folder, log.log_id)
-    if [e.position for e in found] != list(range(1, len(found) + 1)):
-        wrong.append("positions have gaps")
-    if verified.events != len(found):
-        wrong.append(f"verified {verified.events} events, read {len(found)}")
-    if len({e.event_id for e in found}) != len(found):
+    if verified.events != len(ids) - 1:
+        wrong.append(f"verified {verified.events} events, read {len(ids) - 1}")
+    if verified.forgotten != len(gone):
+        wrong.append(f"verified {verified.forgotten} forgotten payloads of {len(gone)}")
+    if len(set(ids)) != len(ids):
         wrong.append("an event is stored twice")
-    ids = [b"", *(e.event_id for e in found)]
-    tokens: dict[str, int] = {}
-    for event in found:
-        payload = event.payload or b""
-        if event.envelope.session == "h":
-            token = json.loads(payload)["tool_use_id"]
-            tokens[token] = tokens.get(token, 0) + 1
-        elif not is_whole(payload):
-            wrong.append(f"the payload at {event.position} is not whole")
-    acknowledged = seen = 0
-    for worker in workers:
-        for event_id, position in worker.reports():
-            if worker.role == "reader":
-                seen += 1
-            else:
-                acknowledged += 1
-            if worker.role == "hook":
-                times = tokens.get(f"toolu_{event_id.hex()}", 0)
-                if times != 1:
-                    wrong.append(f"a hook's event is there {times} times")
-            elif position >= len(ids) or ids[position] != event_id:
-                wrong.append(f"position {position} is not what a {worker.role} was told")
     if any(n != 1 for n in tokens.values()):
         wrong.append("a hook's event is stored twice")
+    told = dict.fromkeys(ROLES, 0)
+    forgotten_hooks = sum(1 for p in gone if ids[p][6] >> 4 == 7)  # a UUIDv7: its token is forgotten with it
+    missing = 0
+    for role, found in reports(folder):
+        told[role] += len(found)
+        for event_id, position in found:
+            if role == "hook":
+                missing += f"toolu_{event_id.hex()}" not in tokens
+            elif position >= len(ids) or ids[position] != event_id:
+                wrong.append(f"position {position} is not what a {role} was told")
+            elif role == "forgetter" and position not in gone:
+                wrong.append(f"position {position} was said to be forgotten")
+    if missing > forgotten_hooks:
+        wrong.append(f"{missing} events of hooks are missing, only {forgotten_hooks} were forgotten")
     return {
-        "acknowledged": acknowledged,
-        "acknowledged_by_hooks": sum(len(w.reports()) for w in workers if w.role == "hook"),
-        "seen_by_readers": seen,
-        "events": len(found),
+        "acknowledged": told["writer"] + told["hook"],
+        "acknowledged_by_hooks": told["hook"],
+        "seen_by_readers": told["reader"],
+        "forgotten": told["forgetter"],
+        "events": len(ids) - 1,
         "sealed": log.sealed().position,
+        "segments": len(log.reader.manifest().segments),
         "journals_at_end": journals,
         "quarantined": len(os.listdir(folder + "/quarantine")),
         "wrong": wrong[:20],
     }
 
 
+def _read_all(log: FileLog, gone: set[int], wrong: list[str]) -> tuple[list[bytes], dict[str, int]]:
+    """The ids by position, and how often each hook's token is there; payloads are whole, or gone where they should."""
+    ids, tokens = [b""], dict[str, int]()
+    for batch in log.read():
+        for event in batch:
+            if event.position != len(ids):
+                wrong.append(f"position {event.position} follows {len(ids) - 1}")
+            ids.append(event.event_id)
+            if (event.payload is None) != (event.position in gone):
+                wrong.append(
+                    f"the payload at {event.position} is {'gone' if event.payload is None else 'there'}"
+                )
+            elif event.payload is None or event.envelope.event_type == EventType.PAYLOAD_FORGOTTEN:
+                continue
+            elif event.envelope.session == "h":
+                token = json.loads(event.payload)["tool_use_id"]
+                tokens[token] = tokens.get(token, 0) + 1
+            elif not is_whole(event.payload):
+                wrong.append(f"the payload at {event.position} is not whole")
+    return ids, tokens
+
+
+def _left_of(gone: set[int], folder: str) -> list[str]:
+    """Files that still hold a forgotten payload, named by the manifest or not."""
+    out = []
+    for path in Path(folder, "segments").iterdir():
+        if path.suffix == ".parquet":
+            table = pq.read_table(path, columns=["position", "payload_salt"])
+            pairs = zip(table["position"].to_pylist(), table["payload_salt"].to_pylist(), strict=True)
+            out += [f"{path.name} holds {p}" for p, salt in pairs if p in gone and salt is not None]
+    return out
+
+
 if __name__ == "__main__":
-    print(json.dumps(run(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--kills", type=int, default=1 << 60)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--progress", action="store_true")
+    given = parser.parse_args()
+    print(json.dumps(run(given.folder, given.seconds, given.kills, given.seed, given.progress)))

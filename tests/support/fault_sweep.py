@@ -10,7 +10,6 @@ sweep calls, scenarios, strikes, and what was wrong.
 import contextlib
 import ctypes
 import errno
-import importlib.util
 import json
 import os
 import shutil
@@ -18,11 +17,13 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+from unittest import mock
 
 from log_kit import content, snapshot
 
 from session_mgmt_mcp.core.envelope import Envelope, NewEvent, capture_id
 from session_mgmt_mcp.core.errors import SessionMgmtError
+from session_mgmt_mcp.core.log import compact as compaction
 from session_mgmt_mcp.core.log.forget import forget
 from session_mgmt_mcp.core.log.journals import try_lock
 from session_mgmt_mcp.core.log.log import FileLog
@@ -102,8 +103,7 @@ class Life:
         yield lambda: self.logs[1].roll()
         yield self.seal
         yield lambda: self.append(1, 8)
-        if importlib.util.find_spec("session_mgmt_mcp.core.log.compact"):
-            yield self.compact
+        yield self.compact
         yield self.forget
         yield lambda: self.append(0, 9, 10)
         yield lambda: self.append(1, 1, 11)
@@ -119,10 +119,8 @@ class Life:
             seal(self.folder, self.logs[0].log_id)
 
     def compact(self) -> None:
-        from session_mgmt_mcp.core.log.compact import compact
-
-        with self.maintaining():
-            compact(self.folder, self.logs[0].log_id)
+        with self.maintaining(), mock.patch.object(compaction, "_GROWTH", 1):  # so that few are enough
+            compaction.compact(self.folder, self.logs[0].log_id)
 
     def forget(self) -> None:
         """What event 2 says; telling position 0 means that it is gone."""
