@@ -1,22 +1,30 @@
-"""The log against a list: whatever is appended, sealed, forgotten, torn or reopened, a reader sees what the list says."""
+"""The log against a list: whatever is appended, sealed, merged, forgotten, torn, killed or reopened, under whatever clock, a
+reader sees what the list says.
+"""
 
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from log_kit import content, event, frames_of, journal_paths
 
-from session_mgmt_mcp.core.envelope import Envelope, EventType
-from session_mgmt_mcp.core.log.forget import forget
+from session_mgmt_mcp.core.envelope import Envelope, EventType, encode_envelope
+from session_mgmt_mcp.core.log import compact as compaction
+from session_mgmt_mcp.core.log.forget import finish, forget, tombstones
+from session_mgmt_mcp.core.log.frame import FRAME, HEADER, encode_frame
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.seal import seal
 from session_mgmt_mcp.core.log.verify import verify
+from session_mgmt_mcp.core.upcast import upcast
 
 IDS = [bytes([k]) * 16 for k in range(24)]
 
@@ -43,6 +51,8 @@ class LogModel(RuleBasedStateMachine):
         self.logs = [FileLog(self.folder, create=True), FileLog(self.folder)]
         self.model: list[Stored] = []
         self.sealed = 0
+        self.gone: set[int] = set()  # positions whose payload was forgotten
+        self.clock = time.time_ns
 
     def teardown(self) -> None:
         if hasattr(self, "base"):
@@ -74,6 +84,37 @@ class LogModel(RuleBasedStateMachine):
         self.model.append(Stored(*new))
         assert receipt.position == len(self.model)
 
+    @precondition(lambda self: self.model)
+    @rule(which=_which, data=st.data())
+    def forget_as_version_1_did(self, which: int, data: st.DataObject) -> None:
+        """An event of the old schema version, appended by an older program that died right after; it reads as today's."""
+        allowed = [p for p in self._allowed() if p not in self.gone]
+        if not allowed:
+            return
+        positions = sorted(data.draw(st.sets(st.sampled_from(allowed), min_size=1, max_size=3)))
+        ids = [self.model[p - 1].event_id.hex() for p in positions]
+        old = {"positions": positions, "event_ids": ids, "action_keys": ["own:1"], "reason": "old"}
+        envelope = Envelope("session-mgmt/log", "PayloadForgotten", 1, 1, 1, "user", "command")
+        new = event(msgspec.json.encode(old))._replace(envelope=envelope)
+        self.logs[which].append([new])
+        self.model.append(Stored(*new))
+        self.logs[which].roll()
+        finish(self.logs[which])
+        self._forgotten(positions)
+        [stored] = content(self.logs[1 - which], after=len(self.model) - 1)
+        assert upcast(stored).envelope.schema_version == 2
+        assert tombstones(self.logs[which])[-1].positions == tuple(positions)
+
+    def _allowed(self) -> list[int]:
+        tombstone = EventType.PAYLOAD_FORGOTTEN.value
+        return [k + 1 for k, s in enumerate(self.model) if s.envelope.event_type != tombstone]
+
+    def _forgotten(self, positions: "set[int] | list[int]") -> None:
+        for position in positions:
+            self.model[position - 1] = self.model[position - 1]._replace(payload=None)
+        self.gone.update(positions)
+        self.sealed = int(journal_paths(self.folder)[-1].stem) - 1
+
     # -- what processes and maintenance do -----------------------------------------------------------------------
 
     @rule(which=_which)
@@ -94,20 +135,50 @@ class LogModel(RuleBasedStateMachine):
     @precondition(lambda self: self.model)
     @rule(which=_which, data=st.data())
     def forget(self, which: int, data: st.DataObject) -> None:
-        allowed = [
-            k + 1
-            for k, s in enumerate(self.model)
-            if s.envelope.event_type != EventType.PAYLOAD_FORGOTTEN.value
-        ]
+        allowed = self._allowed()
         if not allowed:
             return
         positions = data.draw(st.sets(st.sampled_from(allowed), min_size=1, max_size=3))
         forget(self.logs[which], positions, lambda _: ["own:1"])
         [tombstone] = content(self.logs[which], after=len(self.model))
         self.model.append(Stored(*tombstone[1:]))
-        for position in positions:
-            self.model[position - 1] = self.model[position - 1]._replace(payload=None)
-        self.sealed = len(self.model)
+        self._forgotten(positions)
+
+    @rule(which=_which)
+    def compact(self, which: int) -> None:
+        with mock.patch.object(compaction, "_GROWTH", 1):  # any two are worth it
+            manifest = compaction.compact(str(self.folder), self.logs[which].log_id)
+        assert (manifest.last, len(manifest.segments)) == (self.sealed, 1 if self.sealed else 0)
+
+    @rule(years=st.sampled_from([-50, -1, 0, 1, 5000]))
+    def change_the_clock(self, years: int) -> None:
+        """Position is the order, whatever time it is."""
+        mock.patch.stopall()
+        real = self.clock
+        mock.patch.object(time, "time_ns", lambda: real() + years * 31_557_600 * 10**9).start()
+
+    @rule(which=_which, payload=st.binary(min_size=1, max_size=300), data=st.data())
+    def die_in_the_middle_of_an_append(self, which: int, payload: bytes, data: st.DataObject) -> None:
+        """Nobody was told of it: only a part of the frame reached the file, and both processes are gone."""
+        self.logs[which].append([])
+        path = journal_paths(self.folder)[-1]
+        header, _, frames = frames_of(path)
+        end = frames[-1].end if frames else HEADER.size
+        durable = frames[-1].durable_upto if frames else HEADER.size
+        new = event(payload)
+        entry = (new.event_id, b"s" * 16, encode_envelope(new.envelope), payload)
+        frame = encode_frame(header, end, len(self.model) + 1, durable, b"c" * 32, [entry])
+        cut = data.draw(st.integers(1, len(frame) - 1))
+        if not frame[cut:].strip(b"\0"):
+            return  # what is missing is zero: the frame is whole
+        if end + len(frame) + FRAME.size > header.capacity:
+            return
+        with path.open("r+b") as file:
+            file.seek(end)
+            file.write(frame[:cut])
+        for k in (0, 1):
+            self.logs[k].close()
+            self.logs[k] = FileLog(self.folder)
 
     # -- what happens to files -----------------------------------------------------------------------------------
 
