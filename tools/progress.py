@@ -88,7 +88,7 @@ def byte_stages(*in_bytes: str) -> "Iterator[Callable[[str, int, int], None]]":
         yield (
             lambda stage, at, end: (
                 show(f"{stage}, MB", at // 1_000_000, end // 1_000_000)
-                if stage in in_bytes
+                if stage in in_bytes and end >= 1_000_000
                 else show(stage, at, end)
             )
         )

@@ -168,7 +168,8 @@ def test_marks_of_the_dead_count_no_longer(tmp_path: Path) -> None:
     )  # had this process' id
     store.put(f"running/{yesterday:020}-backup-{elsewhere}-1-00000000", [b"\n"])
     before_boot = machine[:8] + f"{int(machine[8:12], 16) ^ 1:04x}" + machine[12:]
-    store.put(f"running/{now_us():020}-backup-{before_boot}-{os.getpid()}-00000000", [b"\n"])  # the power went
+    # the power went
+    store.put(f"running/{now_us():020}-backup-{before_boot}-{os.getpid()}-00000000", [b"\n"])
     with alone(store) as is_alone:
         assert is_alone
     store.put(f"running/{now_us():020}-backup-{elsewhere}-1-00000000", [b"\n"])
