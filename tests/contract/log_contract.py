@@ -260,6 +260,20 @@ class LogContract:
             found += batch
         assert [e.payload for e in found] == [b"event %d" % k for k in range(600)]
 
+    def test_ids_are_looked_up_wherever_they_lie_forgotten_ones_too(
+        self, backend: Backend, log: EventLog
+    ) -> None:
+        given = numbered(0, 4)
+        log.append(given[:2])
+        backend.forget(log, [2])
+        log.append(given[2:])
+        wanted = [e.event_id for e in given]
+        for handle in (log, backend.open()):
+            found = handle.positions_of([*wanted, bytes(16), wanted[0]])
+            assert found == {e.event_id: e.position for e in everything(handle) if e.event_id in wanted}
+            assert found[wanted[1]] == 2
+            assert handle.positions_of([]) == {}
+
     # -- head, sealed, chain -------------------------------------------------------------------------------------
 
     def test_the_chain_is_the_one_the_format_defines(self, backend: Backend, log: EventLog) -> None:
