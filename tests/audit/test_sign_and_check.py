@@ -13,6 +13,7 @@ from session_mgmt_mcp.core import audit as statements
 from session_mgmt_mcp.core.audit import Part
 from session_mgmt_mcp.core.envelope import now_us
 from session_mgmt_mcp.core.errors import InputError
+from session_mgmt_mcp.core.log.compact import compact
 from session_mgmt_mcp.core.log.forget import forget
 from session_mgmt_mcp.core.log.frame import HEADER
 from session_mgmt_mcp.core.log.log import FileLog
@@ -76,10 +77,14 @@ def test_a_statement_holds_and_says_how_much_was_appended_since(folder: Path, ke
     assert (found.verdict.part, found.verdict.appended_since) == (None, 3)
 
 
-def test_a_statement_holds_after_sealing_and_forgetting(folder: Path, key: Path) -> None:
+def test_a_statement_holds_after_sealing_merging_and_forgetting(folder: Path, key: Path) -> None:
     path = _signed(folder, key)
     with FileLog(folder) as log:
-        seal_all(log)
+        for n in range(20):
+            log.append(events(b"%d" % n))
+            seal_all(log)
+        before = len(log.reader.manifest().segments)
+        assert len(compact(log.folder, log.log_id).segments) < before
         with maintenance_lock(str(folder), 0):
             forget(log, [2, 3, 20], lambda _: [], "gone")
     assert _parts(_check(folder, key, path)) == [None]
@@ -314,6 +319,22 @@ def test_statements_of_the_log_a_fork_came_from_hold_up_to_the_fork(folder: Path
     assert statements.judge(before, fork, found, at.position).holds
     verdict = statements.judge(after, fork, found, at.position)
     assert verdict.part is Part.LENGTH and origin in verdict.message and "parted" in verdict.message
+
+
+def test_after_a_restore_to_an_earlier_point_only_statements_up_to_there_hold(
+    imported: dict[str, Any], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early, late, store = (str(tmp_path / name) for name in ("early.json", "late.json", "store"))
+    run("audit", "sign", "--output", early)
+    run("remember", "after the point")
+    run("audit", "sign", "--output", late)
+    run("backup", store)
+    run("restore", store, "--to", str(tmp_path / "fork"), "--position", str(imported["appended"]))
+    monkeypatch.setenv("SESSION_MGMT_DATA_DIR", str(tmp_path / "fork"))
+    first, second = run("audit", "check", early, late, code=4)["statements"]
+    assert first["ok"] and second["failed"] == "chain"
+    assert "parted" in second["message"]
+    assert "restored from a backup" in run("audit", "log", "--session", "log")["rows"][-1]["what"]
 
 
 def test_text_for_people_says_the_proof_and_its_limits(
