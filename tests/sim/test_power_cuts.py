@@ -3,8 +3,8 @@
 import os
 
 import pytest
-from sim_bugs import BUGS
-from sim_history import run_history
+from sim_bugs import BACKUP_BUGS, BUGS
+from sim_history import BACKUPS, run_history
 from sim_runs import reports
 
 SEEDS = 3
@@ -33,6 +33,13 @@ def test_ten_thousand_states_recover_to_what_was_acknowledged() -> None:
 @pytest.mark.parametrize("rule", BUGS)
 def test_a_log_without_one_of_its_rules_is_caught(rule: str) -> None:
     assert any(report.wrong for report in reports(range(SEEDS_OF_A_BUG), JOBS, rule))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", BACKUP_BUGS)
+def test_a_backup_without_one_of_its_rules_is_caught(rule: str) -> None:
+    seeds = range(0, SEEDS_OF_A_BUG * BACKUPS, BACKUPS)  # those with backups
+    assert any(report.wrong for report in reports(seeds, JOBS, rule))
 
 
 @pytest.mark.parametrize("rule", list(BUGS)[:2])

@@ -4,11 +4,12 @@ import os
 import sys
 from contextlib import ExitStack
 from functools import partial
+from hashlib import sha256
 from types import FrameType
 from typing import Any
 from unittest import mock
 
-from sim_world import MODULES, Bug
+from sim_world import BACKUP_MODULES, MODULES, Bug
 
 
 def _without(module: str, name: str, *callers: str) -> Bug:
@@ -70,6 +71,18 @@ def _use_on(app: Any) -> None:
         MODULES["journals"].recover(app)
 
 
+def _remove_sources_first(stack: ExitStack) -> None:
+    compact = MODULES["compact"]
+    real = compact.publish
+
+    def publish(folder: str, base: Any, log_id: str, segments: Any) -> Any:
+        for entry in set(base.segments) - set(segments):
+            MODULES["seal"].os.unlink(f"{folder}/segments/{entry.file}")
+        return real(folder, base, log_id, segments)
+
+    stack.enter_context(mock.patch.object(compact, "publish", publish))
+
+
 BUGS: dict[str, Bug] = {
     "acknowledged before the journal is synced": _without("appender", "sync_file", "_make_durable"),
     "a new journal's name is not synced by its maker": _without("journals", "sync_folder", "_publish"),
@@ -99,4 +112,31 @@ BUGS: dict[str, Bug] = {
     "a spooled event's name is not synced": _without("durable", "sync_folder", "_spool"),
     "the folders are not synced before FORMAT.json": _without("folder", "sync_folder", "_create"),
     "the data folder's name is not synced by who finds it": _without("folder", "sync_names", "_open_highest"),
+    "merged segments are removed before the manifest is there": _remove_sources_first,
+}
+
+
+def _of_backup(module: str, name: str, *callers: str) -> Bug:
+    return partial(_take_out, BACKUP_MODULES[module], name, callers)
+
+
+def _of_store(name: str, *callers: str) -> Bug:
+    return partial(_take_out, BACKUP_MODULES["local"].LocalStore, name, callers)
+
+
+def _machine() -> str:
+    return sha256(BACKUP_MODULES["running"].boot_id()).hexdigest()[:16]
+
+
+BACKUP_BUGS: dict[str, Bug] = {
+    "a snapshot is written before its objects are durable": _of_store("sync", "_commit"),
+    "a snapshot is reported before its name is durable": _of_store("sync", "put_snapshot"),
+    "an object is named before it is synced": _of_backup("local", "sync_file", "_fill"),
+    "a restored log is switched in before its folders are synced": _of_backup(
+        "restore", "sync_folder", "_switch"
+    ),
+    "a restored file is not synced": _of_backup("restore", "sync_file", "_file"),
+    "a restored log is reported before its name is durable": _without("folder", "sync_names", "_switch"),
+    "the mark of a restore is not durable": _of_backup("restore", "sync_folder", "_staging"),
+    "marks of another boot count": _set(BACKUP_MODULES["running"], "_machine", _machine),
 }

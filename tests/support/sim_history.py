@@ -117,10 +117,10 @@ class History:
     def _cut_at(self, world: World, call: int) -> None:
         world.at[call] = lambda: self._take(world)
 
-    def _cut_soon(self, world: World) -> None:
-        """Somebody was told something that seldom happens: the power may go before other syncs make it true."""
+    def _cut_soon(self, world: World, calls: int = 12) -> None:
+        """Something that seldom happens is done or was told: the power may go before other syncs make it true."""
         if world.rnd.random() < 0.5:
-            self._cut_at(world, world.calls + world.rnd.randrange(1, 12))
+            self._cut_at(world, world.calls + world.rnd.randrange(1, calls))
 
     def _take(self, world: World) -> None:
         for mode in MODES:
@@ -224,7 +224,8 @@ class History:
                 log.roll()
             seal(log.folder, log.log_id)
             finish(log)
-            if world.rnd.random() < 0.5:
+            if world.rnd.random() < 0.7:
+                self._cut_soon(world, 25)
                 compact(log.folder, log.log_id)
             known = [(n, p) for p, n in self.acknowledged.items() if n and p not in self.forgotten]
             if known and world.rnd.random() < 0.6:

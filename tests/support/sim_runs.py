@@ -16,7 +16,7 @@ from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
-from sim_bugs import BUGS
+from sim_bugs import BACKUP_BUGS, BUGS
 from sim_history import Report, run_history
 from sim_world import SCRATCH, scratch_base
 
@@ -26,7 +26,7 @@ PROVED = ("core", "adapters/claude_code/capture.py", "tests/support")  # what a 
 
 def history(seed: int, rule: str | None = None) -> Report:
     """One history, in a worker; `rule` names the one that is taken out."""
-    return run_history(seed, BUGS[rule] if rule is not None else None)
+    return run_history(seed, {**BUGS, **BACKUP_BUGS}[rule] if rule is not None else None)
 
 
 @contextmanager
