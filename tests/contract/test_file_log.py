@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from log_contract import Backend, LogContract
+from contract_kit import Backend
+from log_contract import LogContract
 from log_kit import frames_of, journal_paths, seal_all
 
 from session_mgmt_mcp.core.log.forget import forget

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 import pytest
-from log_contract import Backend, LogContract
+from contract_kit import Backend
+from log_contract import LogContract
 from memory_log import MemoryLog
 
 from session_mgmt_mcp.core.ports import EventLog

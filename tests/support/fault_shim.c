@@ -123,7 +123,7 @@ static void settle(int fd, int lose) {
 
 static ssize_t any_pwrite(int fd, const void *data, size_t size, off_t at) {
     if (strikes_file(PWRITE, fd)) {
-        if (action == SHORT) return real_pwrite(fd, data, size / 2, at);
+        if (action == SHORT) return real_pwrite(fd, data, (size + 1) / 2, at);
         STRUCK(real_pwrite(fd, data, size, at));
     }
     ssize_t done = real_pwrite(fd, data, size, at);
