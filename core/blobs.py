@@ -11,7 +11,7 @@ from session_mgmt_mcp.core.settings import BLOB_BYTES_MIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from session_mgmt_mcp.core.ports import EventLog
 
@@ -37,21 +37,30 @@ def blob_id(content: bytes) -> bytes:
     return bytes(sha256(b"capture\0" + joined).digest()[:16])
 
 
-def split(payload: bytes) -> "tuple[bytes, list[tuple[bytes, bytes]]]":
+def split(
+    payload: bytes, forgotten: "Callable[[list[bytes]], Collection[bytes]] | None" = None
+) -> "tuple[bytes, list[tuple[bytes, bytes]]]":
     """The payload with references in place of its blobs, and the blobs: (event id, content as it stood, JSON escapes
     and all).
+
+    `forgotten(event ids)` names those whose content was forgotten: what is captured anew with it keeps it whole, since
+    the log would take the blob for one it has.
     """
     if len(payload) < BLOB_BYTES_MIN:
         return payload, []
     spans = sorted(_spans(payload))
     if not spans:
         return payload, []
+    contents = {span: payload[slice(*span)] for span in spans}
+    ids = {span: blob_id(content) for span, content in contents.items()}
+    whole = forgotten(list(ids.values())) if forgotten is not None else ()
     out: list[bytes] = []
     blobs: list[tuple[bytes, bytes]] = []
     at = 0
     for start, end in spans:
-        content = payload[start:end]
-        event_id = blob_id(content)
+        event_id, content = ids[start, end], contents[start, end]
+        if event_id in whole:
+            continue
         blobs.append((event_id, content))
         out += (payload[at : start - 1], _REFERENCE, event_id.hex().encode(), b":%d" % len(content), b'"')
         at = end + 1

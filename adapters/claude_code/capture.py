@@ -66,9 +66,9 @@ def capture(folder: str, raw: bytes) -> None:
 def _append_large(appender: Appender, event_id: bytes, envelope: bytes, payload: bytes) -> None:
     """Append a payload whose blobs are stored once, before it and in the same frame."""
     from session_mgmt_mcp.core import blobs
-    from session_mgmt_mcp.core.log.probe import probe
+    from session_mgmt_mcp.core.log.probe import forgotten, probe
 
-    rest, found = blobs.split(payload)
+    rest, found = blobs.split(payload, lambda ids: forgotten(appender.folder, ids))
     about = _envelope_bytes(blobs.STREAM, blobs.EVENT_TYPE, time.time_ns() // 1000, "system")
     entries = [(blob_id, about, content) for blob_id, content in found]
     appender.append(

@@ -278,7 +278,13 @@ class _Import:
 
 def with_blobs_apart(events: list[NewEvent], log: EventLog) -> tuple[list[NewEvent], list[NewEvent]]:
     """The blobs of these events, as events of their own, and the events with references in their place."""
-    parted = [blobs.split(event.payload) for event in events]
+
+    def forgotten(blob_ids: list[bytes]) -> list[bytes]:
+        places = log.positions_of(blob_ids)
+        found = log.get(places.values())
+        return [i for i, position in places.items() if found[position].payload is None]
+
+    parted = [blobs.split(event.payload, forgotten) for event in events]
     holders = [event.event_id for event, (_, found) in zip(events, parted, strict=True) if found]
     known = log.positions_of(holders) if holders else {}  # what is in the log already brings no blobs
     contents = {

@@ -1,6 +1,6 @@
 """Whether a blob is in the log already, asked by a hook: no index is loaded, nothing heavy imported.
 
-Called under the append lock. What is overlooked is stored twice, which costs space and nothing else; what is found is there.
+What is overlooked is stored twice, which costs space and nothing else; what is found is there.
 """
 
 import mmap
@@ -20,17 +20,29 @@ _ID_ROW = 32
 
 
 def probe(app: "Appender", ids: "list[bytes]") -> "dict[bytes, int]":
-    """{id: 0} of those that are in the log; at which position is not looked up."""
+    """{id: 0} of those that are in the log; at which position is not looked up. Called under the append lock."""
     left = set(ids)
     for raw in _journals(app):
         left -= {event_id for event_id in left if _in_journal(raw, event_id)}
         if not left:
             break
-    base = app.folder + "/segments"
-    for name in os.listdir(base) if left and os.path.isdir(base) else ():
-        if name.endswith(".ids"):
-            left -= _in_ids(f"{base}/{name}", left)
+    for path in _id_files(app.folder) if left else ():
+        left -= _in_ids(path, left).keys()
     return {event_id: 0 for event_id in ids if event_id not in left}
+
+
+def forgotten(folder: str, ids: "list[bytes]") -> "set[bytes]":
+    """Those whose payload was forgotten. Needs no lock: what is forgotten is sealed."""
+    found: set[bytes] = set()
+    for path in _id_files(folder):
+        found.update(event_id for event_id, length in _in_ids(path, set(ids)).items() if not length)
+    return found
+
+
+def _id_files(folder: str) -> "list[str]":
+    base = folder + "/segments"
+    names = os.listdir(base) if os.path.isdir(base) else []
+    return [f"{base}/{name}" for name in names if name.endswith(".ids")]
 
 
 def _journals(app: "Appender") -> "list[bytes]":
@@ -61,9 +73,9 @@ def _in_journal(raw: bytes, event_id: bytes) -> bool:
     return False
 
 
-def _in_ids(path: str, wanted: "set[bytes]") -> "set[bytes]":
-    """Those a segment's id file lists (FORMAT.md section 4)."""
-    found = set()
+def _in_ids(path: str, wanted: "set[bytes]") -> "dict[bytes, int]":
+    """{id: bytes of its payload, 0 where forgotten} of those a segment's id file lists (FORMAT.md section 4)."""
+    found = {}
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
             for event_id in wanted:
@@ -72,7 +84,7 @@ def _in_ids(path: str, wanted: "set[bytes]") -> "set[bytes]":
                 for row in range(first, last):
                     at = _IDS_HEAD + _ID_ROW * row
                     if raw[at : at + 16] == event_id:
-                        found.add(event_id)
+                        found[event_id] = int.from_bytes(raw[at + 28 : at + 32], "little")
     except (OSError, ValueError, struct.error):
         pass  # replaced or damaged: others report that
     return found

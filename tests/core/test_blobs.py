@@ -19,6 +19,7 @@ from session_mgmt_mcp.core.envelope import Event, capture_id
 from session_mgmt_mcp.core.interpret.claude_types import read_record
 from session_mgmt_mcp.core.interpret.dispatch import interpret
 from session_mgmt_mcp.core.log.durable import sha256
+from session_mgmt_mcp.core.log.forget import forget
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.seal import seal
 from session_mgmt_mcp.core.settings import BLOB_BYTES_MIN
@@ -187,3 +188,19 @@ def test_a_blob_goes_with_the_last_event_that_refers_to_it(tmp_path: Path) -> No
         first, second = (e.position for e in content(log) if e.envelope.event_type != EVENT_TYPE)
         assert orphaned_blobs(log, [first]) == set()
         assert orphaned_blobs(log, [first, second]) == {blob.position}
+
+
+@pytest.mark.parametrize("by_hook", [False, True])
+def test_what_is_captured_with_a_forgotten_content_keeps_it(tmp_path: Path, by_hook: bool) -> None:
+    folder = tmp_path / "data"
+    with FileLog(folder, create=True) as log:
+        import_lines(log, tmp_path / "t", record("u-1", originalFile=ORIGINAL))
+        forget(log, [1, 2], lambda _: [])
+        if by_hook:
+            hook.capture(str(folder), hook_payload(1))
+        else:
+            import_lines(log, tmp_path / "t", record("u-2", originalFile=ORIGINAL))
+        assert import_lines(log, tmp_path / "t", record("u-1", originalFile=ORIGINAL)) == 0
+        last = content(log)[-1].payload
+        assert last == (hook_payload(1) if by_hook else record("u-2", originalFile=ORIGINAL))
+        assert content(log)[:2] == [e._replace(payload=None) for e in content(log)[:2]]
