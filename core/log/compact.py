@@ -23,7 +23,8 @@ def compact(folder: str, log_id: str, progress: Progress | None = None) -> Manif
     """Merge segments until no run of them is worth it; the manifest afterwards.
 
     Safe to interrupt anywhere and to run again; readers go on meanwhile. The files that were merged are removed by a later
-    seal or compaction; where the disk has no room for both, nothing is merged. Raises LogCorruptError (a file is not what the manifest says; it keeps its name), OSError.
+    seal or compaction; where the disk has no room for both, nothing is merged. Raises LogCorruptError (a file is not what
+    the manifest says; it keeps its name), OSError.
     """
     while True:
         manifest = load_manifest(folder)
