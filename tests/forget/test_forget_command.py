@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from folder_copy import copy_folder
 from forget_kit import FORMS, PLAIN, SECRET, hook, left_in, reply, report, transcript, user
 
 from session_mgmt_mcp.core.log.verify import verify
@@ -22,17 +23,29 @@ from session_mgmt_mcp.tools.cli import main
 Run = Callable[..., Any]
 
 
-@pytest.fixture
-def told(run: Run, data: Path, tmp_path: Path) -> Path:
-    """The secret in a transcript (sealed) and in a hook's report (in the journal); the transcript."""
+@pytest.fixture(scope="module")
+def telling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data, and a transcript that was imported to it; copied, never used itself."""
+    base = tmp_path_factory.mktemp("telling")
     path = transcript(
-        tmp_path, "s-1", user("u-1", SECRET), reply("a-1", "I will not tell."), user("u-2", "go on")
+        base, "s-1", user("u-1", SECRET), reply("a-1", "I will not tell."), user("u-2", "go on")
     )
-    assert run("import", str(path))["appended"] == 3
-    report(data, hook(prompt=SECRET), hook(prompt="go on"))
-    places = left_in(data)
+    with App.open(base / "data", create=True) as app:
+        assert app.import_claude([path]).appended == 3
+        app.maintain()
+    report(base / "data", hook(prompt=SECRET), hook(prompt="go on"))
+    places = left_in(base / "data")
     for part in ("journal/", "segments/", "views/query/", "views/lexical/"):
         assert any(name.startswith(part) for name in places), part
+    return base
+
+
+@pytest.fixture
+def told(telling: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The secret in a transcript (sealed) and in a hook's report (in the journal); the transcript."""
+    copy_folder(telling / "data", data)
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(telling / "claude"))
+    [path] = telling.glob("claude/projects/*/*.jsonl")
     return path
 
 

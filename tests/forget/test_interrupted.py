@@ -20,7 +20,7 @@ from session_mgmt_mcp.tools.forget_select import Selectors
 from session_mgmt_mcp.tools.progress import quiet
 
 CALLS = ("rename", "replace", "link", "unlink", "fsync", "fdatasync", "pwrite", "write")
-FEW, MANY = 4, 12  # of the calls, spread evenly, that are tried by the fast and by the slow test
+FEW, MANY = 3, 12  # of the calls, spread evenly, that are tried by the fast and by the slow test
 # a folder's listing that a killed process was in the middle of
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"

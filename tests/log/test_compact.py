@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from folder_copy import copy_folder
 from log_kit import content, event, events, files_with, seal_all
 
 from session_mgmt_mcp.core.errors import LogCorruptError
@@ -32,12 +33,18 @@ def fill(log: FileLog, segments: int = 6) -> None:
     forget(log, [6], lambda _: ["own:6"])
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Seven small segments, and a journal with an event."""
-    with FileLog(tmp_path / "data", create=True) as log:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven small segments, and a journal with an event; copied, never used itself."""
+    with FileLog(tmp_path_factory.mktemp("made") / "data", create=True) as log:
         fill(log)
         log.append(events(b"in the journal"))
+        return Path(log.folder)
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    copy_folder(made, tmp_path / "data")
     return tmp_path / "data"
 
 
@@ -340,15 +347,16 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, at: int, run: Callable[[], obje
     return False
 
 
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_interrupted_at_any_call_nothing_changes_and_the_next_run_completes_it(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     with FileLog(folder) as log:
         before = state(log)
         log_id = log.log_id
-    calls = 0
+    calls = 1 - step
     while True:
-        calls += 1
+        calls += step
         copy = tmp_path / f"copy-{calls}"
         copy_log(folder, copy)
         ended = interrupted(monkeypatch, calls, partial(compact, str(copy), log_id))

@@ -30,8 +30,8 @@ def crash(folder: Path, seconds: float, seed: int, kills: int = 1 << 60) -> dict
 
 
 def test_kills_for_a_few_seconds_lose_nothing_acknowledged_also_in_a_second_run(tmp_path: Path) -> None:
-    first = crash(tmp_path / "data", 20, 1, kills=25)
-    again = crash(tmp_path / "data", 20, 1, kills=25)
+    first = crash(tmp_path / "data", 20, 1, kills=10)
+    again = crash(tmp_path / "data", 20, 1, kills=10)
     for found in (first, again):
         assert found["wrong"] == []
         assert found["kills"] > 0

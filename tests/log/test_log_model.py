@@ -243,7 +243,7 @@ _SETTINGS = settings(
 
 
 class TestLogModel(LogModel.TestCase):  # type: ignore[name-defined,misc]
-    settings = settings(_SETTINGS, max_examples=12, stateful_step_count=25)
+    settings = settings(_SETTINGS, max_examples=6, stateful_step_count=25)
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ def check(found: dict[str, Any]) -> None:
 def test_whatever_call_fails_or_ends_the_process_nothing_acknowledged_is_lost(
     shim: Path, tmp_path: Path
 ) -> None:
-    check(sweep(shim, tmp_path / "logs", 70, "sync-loses", "disk-full", "kill-after"))
+    check(sweep(shim, tmp_path / "logs", 140, "sync-loses", "disk-full", "kill-after"))
 
 
 @pytest.mark.slow

@@ -1,0 +1,25 @@
+"""What all tests share."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_UNSYNCED = {"audit", "doctor", "forget", "projections", "tools"}
+
+
+@pytest.fixture(autouse=True)
+def unsynced(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests of these folders end with their process, not with a power cut: nothing they do waits for the disk.
+
+    Child processes do wait. What is durable, and when, is tested in tests/log, tests/backup and tests/sim.
+    """
+    if Path(request.path).parent.name not in _UNSYNCED:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("fsync", "fdatasync"):
+            if hasattr(os, name):
+                patch.setattr(os, name, lambda fd: None)
+        yield
