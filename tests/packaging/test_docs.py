@@ -1,5 +1,6 @@
 """The documents and the command line agree."""
 
+import functools
 import re
 import subprocess
 import sys
@@ -23,6 +24,7 @@ def _shell_lines(text: str) -> list[str]:
     return lines
 
 
+@functools.cache
 def _help(*arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "session_mgmt_mcp", *arguments, "--help"],

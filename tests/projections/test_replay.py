@@ -42,9 +42,20 @@ def events(draw: st.DrawFn) -> NewEvent:
     )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(events(), st.booleans()), min_size=1, max_size=8))
+def test_some_small_updates_and_a_replay_hold_the_same(stream: list[tuple[NewEvent, bool]]) -> None:
+    updates_and_a_replay_agree(stream)
+
+
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(events(), st.booleans()), min_size=1, max_size=16))
 def test_many_small_updates_and_a_replay_hold_the_same(stream: list[tuple[NewEvent, bool]]) -> None:
+    updates_and_a_replay_agree(stream)
+
+
+def updates_and_a_replay_agree(stream: list[tuple[NewEvent, bool]]) -> None:
     log = MemoryLog()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
