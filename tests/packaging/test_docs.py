@@ -1,14 +1,14 @@
 """The documents and the command line agree."""
 
+import contextlib
 import functools
+import io
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from session_mgmt_mcp.tools.cli import COMMANDS
+from session_mgmt_mcp.tools.cli import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[2]
 _FENCE = re.compile(r"^```(?:console|bash|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -26,14 +26,11 @@ def _shell_lines(text: str) -> list[str]:
 
 @functools.cache
 def _help(*arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "session_mgmt_mcp", *arguments, "--help"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown), pytest.raises(SystemExit) as ended:
+        main([*arguments, "--help"])
+    assert ended.value.code in (None, 0)
+    return shown.getvalue()
 
 
 @pytest.mark.parametrize("document", ["README.md"])
