@@ -111,6 +111,7 @@ class LexicalProjection:
 
     def _publish(self) -> None:
         self._generation = f"index-{secrets.token_hex(4)}"
+        fsync_path(self._folder / REBUILDING)  # the names of the two indexes, which tantivy leaves to us
         (self._folder / REBUILDING).rename(self._folder / self._generation)
         fsync_path(self._folder)
         self._rows, self._sessions = open_indexes(self._folder / self._generation)

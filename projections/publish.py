@@ -9,7 +9,7 @@ from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.core.ports import EventLog
 from session_mgmt_mcp.projections import unfinished
 from session_mgmt_mcp.projections.digests import digest
-from session_mgmt_mcp.projections.files import remove_leftovers
+from session_mgmt_mcp.projections.files import fsync_path, remove_leftovers
 from session_mgmt_mcp.projections.lexical_writer import LexicalProjection
 from session_mgmt_mcp.projections.protocol import NAMES, Watermark, views_folder
 from session_mgmt_mcp.projections.query import QueryProjection
@@ -72,6 +72,7 @@ def purge(
     digests = replay(log, folder, None, progress)
     for name in NAMES:
         remove_leftovers(views_folder(folder) / name)
+        fsync_path(views_folder(folder) / name)  # what was removed does not come back after a power cut
     return digests
 
 
@@ -88,12 +89,24 @@ def _bring_up(
     query, events, fresh = _bring_up_query(log, views, target, fresh, progress)
     try:
         done("query")
-        lexical = LexicalProjection(views, log, fresh="lexical" in fresh)
+        lexical = _open_lexical(log, views, target, "lexical" in fresh)
         indexed = lexical.update(query.files, target, partial(progress or (lambda *_: None), "lexical"))
         done("lexical")
         return {"position": target.position, "events": events, "indexed": indexed}
     finally:
         query.close()
+
+
+def _open_lexical(log: EventLog, views: Path, target: Watermark, fresh: bool) -> LexicalProjection:
+    """What is published, or an index from nothing where that holds text that was forgotten: an interrupted update may
+    have published the query view alone.
+    """
+    lexical = LexicalProjection(views, log, fresh=fresh)
+    position = lexical.watermark.position
+    tombstones = tombstones_between(log, position, target.position)
+    if any(forgotten <= position for forgotten in tombstones.positions):
+        return LexicalProjection(views, log, fresh=True)
+    return lexical
 
 
 def _bring_up_query(

@@ -134,14 +134,15 @@ class QueryReader:
     def shows(self, ids: list[int], indexed: int) -> set[int]:
         """Those of these ids that are shown; `indexed`: the position whose index they come from.
 
-        An index as far as the query view holds shown rows only; what an older one holds has to be looked up.
+        An index as far as the query view holds shown rows only; what an older one holds has to be looked up: it may be
+        hidden by now, or forgotten and in the view no more.
         """
         out = set(ids) - self.hidden
-        published = [str(i) for i in out if i not in self.rows]
+        published = out.difference(self.rows)
         if published and indexed < self.watermark.position:
-            marks = ",".join(published)
-            gone = self.files.fetch(f"SELECT id FROM all_rows WHERE id IN ({marks}) AND hidden_at > 0")
-            out.difference_update(r[0] for r in gone)
+            marks = ",".join(map(str, published))
+            shown = self.files.fetch(f"SELECT id FROM shown WHERE id IN ({marks})")
+            out -= published.difference(r[0] for r in shown)
         return out
 
     def close(self) -> None:
