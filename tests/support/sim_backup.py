@@ -65,10 +65,10 @@ def prove_backups(world: World, log: FileLog, found: list[Event]) -> tuple[Backu
         copy, what = _open_copy(world, where, "", found, len(found))
         copies.append(copy)
         wrong += what
-    if names and world.rnd.random() < 0.5:
+    begun = [c for c in COPIES if c not in there and os.path.exists(f"{world.root}/{c}.restoring")]
+    if names and (begun or world.rnd.random() < 0.5):
         wanted = world.rnd.choice([*names, names[-1]])
-        absent = [c for c in COPIES if c not in there]  # with what an interrupted restore left there
-        where = world.rnd.choice([*absent, AGAIN])
+        where = world.rnd.choice(begun or [AGAIN])
         done = restore(store, f"{world.root}/{where}", snapshot=wanted.id, tombstones=tombstones(log))
         if done.position != wanted.position:
             wrong.append(f"{wanted.id} was restored up to {done.position}")
@@ -77,6 +77,8 @@ def prove_backups(world: World, log: FileLog, found: list[Event]) -> tuple[Backu
         wrong += what
     if names and world.rnd.random() < 0.5:
         made = create(log, store)
+        if made.left:
+            wrong.append("nobody is at work in the backup, yet it was left to somebody")
         if made.position < len(found) or list_snapshots(store)[-1].id != made.snapshot:
             wrong.append(f"backing up again made {made.snapshot} of {len(found)} events")
     return Backups(names[-1].position if names else -1, copies, there), wrong

@@ -83,6 +83,24 @@ def _remove_sources_first(stack: ExitStack) -> None:
     stack.enter_context(mock.patch.object(compact, "publish", publish))
 
 
+def _forget_ids_in_merges(stack: ExitStack) -> None:
+    """A merged segment knows the ids of the first half of its events only."""
+    compact, seal = MODULES["compact"], MODULES["seal"]
+    real = compact.put_segment
+
+    class Half(seal.IdRows):  # type: ignore[misc, name-defined]
+        def add(self, table: Any) -> None:
+            forgotten = self.forgotten + table.column("payload").null_count
+            super().add(table.slice(0, table.num_rows // 2))
+            self.forgotten = forgotten
+
+    def put_segment(*given: Any) -> Any:
+        with mock.patch.object(seal, "IdRows", Half):
+            return real(*given)
+
+    stack.enter_context(mock.patch.object(compact, "put_segment", put_segment))
+
+
 BUGS: dict[str, Bug] = {
     "acknowledged before the journal is synced": _without("appender", "sync_file", "_make_durable"),
     "a new journal's name is not synced by its maker": _without("journals", "sync_folder", "_publish"),
@@ -113,6 +131,7 @@ BUGS: dict[str, Bug] = {
     "the folders are not synced before FORMAT.json": _without("folder", "sync_folder", "_create"),
     "the data folder's name is not synced by who finds it": _without("folder", "sync_names", "_open_highest"),
     "merged segments are removed before the manifest is there": _remove_sources_first,
+    "the ids of merged segments are not merged": _forget_ids_in_merges,
 }
 
 

@@ -1,7 +1,6 @@
 """The few calls of `fcntl`, `time`, `shutil` and `tempfile` that the log makes, in a simulated world."""
 
 import fcntl
-import shutil
 import time
 from typing import NamedTuple
 
@@ -56,9 +55,6 @@ class SimShutil:
 
     def __init__(self, world: World) -> None:
         self.os = SimOs(world)
-
-    def disk_usage(self, path: str) -> object:
-        return shutil.disk_usage(path)
 
     def rmtree(self, path: str, ignore_errors: bool = False) -> None:
         for parent, folders, names in list(self.os.walk(path, topdown=False)):

@@ -7,10 +7,11 @@ import contextlib
 import json
 import random
 import shutil
+from functools import partial
 from typing import NamedTuple
 
 from log_kit import content, event
-from sim_backup import Made, pick, store_of
+from sim_backup import BACKUP, COPIES, Made, pick, store_of
 from sim_disk import State, reset_numbers
 from sim_judge import Expected, judge
 from sim_machine import DATA, Process, World
@@ -94,6 +95,7 @@ class History:
             taken = self.taken = []
             for k in range(CUTS):  # the first soon: while the folder is made, or the cut before is mended
                 self._cut_at(world, self.rnd.randrange(1, limit if k else 40))
+            world.named = partial(self._named, world)
             with simulated(world, self.bug):
                 world.run([lambda p, w=world: self._live(w, p)] * self.rnd.choice(PROCESSES), limit)
             self._take(world)
@@ -121,6 +123,14 @@ class History:
         """Something that seldom happens is done or was told: the power may go before other syncs make it true."""
         if world.rnd.random() < 0.5:
             self._cut_at(world, world.calls + world.rnd.randrange(1, calls))
+
+    def _named(self, world: World, path: str) -> None:
+        """A restored log got its name, or somebody begins to remove objects of a backup: a short time, of much danger."""
+        if path in COPIES:
+            for k in range(1, 5):
+                self._cut_at(world, world.calls + k)
+        elif path.startswith(f"{BACKUP}/running/") and "-collect-" in path:
+            self._cut_soon(world, 8)
 
     def _take(self, world: World) -> None:
         for mode in MODES:
@@ -184,7 +194,8 @@ class History:
         """What nobody was told about, and something that is known to be there."""
         again, self.unknown = self.unknown[:5], self.unknown[5:]
         known = [p for p, position in self.acknowledged.items() if position and p not in self.forgotten]
-        again += [self.submitted[p] for p in known[-1:] if self.submitted[p] not in again]
+        known = known[-1:] + world.rnd.sample(known, min(len(known), 2))
+        again += [e for e in map(self.submitted.__getitem__, dict.fromkeys(known)) if e not in again]
         self._submit(log, again, dedupe=True)
 
     def _submit(self, log: FileLog, new: list[NewEvent], dedupe: bool) -> None:
@@ -251,6 +262,7 @@ class History:
         where = pick(world.rnd, world)
         if where is None or not self.backups:
             return
+        self._cut_soon(world, 60)
         with contextlib.suppress(LockTimeoutError):  # another process restores to it
             restore(store_of(world), f"{world.root}/{where}")
             self.restored.add(where)

@@ -72,6 +72,7 @@ class World:
         self.calls = 0
         self.limit = 0
         self.at: dict[int, Callable[[], None]] = {}  # what happens before the n-th call
+        self.named: Callable[[str], None] = lambda path: None  # told each new name, relative to the root
         self.over = False
         self.clock = 1_770_000_000.0 + boot * 3600
         self.pids = FIRST_PID

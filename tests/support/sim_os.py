@@ -151,6 +151,7 @@ class SimOs:
         (gone, node), relative = self._node(old), self._relative(new)
         os.rename(old, new)
         self.world.disk.change(Change(relative, node, gone=gone))
+        self.world.named(relative)
 
     replace = rename
 
@@ -158,7 +159,9 @@ class SimOs:
         self.world.step("name")
         _, node = self._node(old)
         os.link(old, new)
-        self.world.disk.change(Change(self._relative(new), node))
+        relative = self._relative(new)
+        self.world.disk.change(Change(relative, node))
+        self.world.named(relative)
 
     def unlink(self, path: str) -> None:
         self.world.step("name")

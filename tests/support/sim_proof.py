@@ -22,6 +22,10 @@ from session_mgmt_mcp.core.log.seal import seal
 from session_mgmt_mcp.core.log.spool import drain
 from session_mgmt_mcp.core.log.verify import verify
 
+NEXT_DAY = (
+    1_770_000_000.0 + 20 * 3600
+)  # later than any boot of a history, by less than marks in a backup count
+
 
 class Recovered(NamedTuple):
     """What the real code made of a state: the events it found, and what was wrong whatever was promised."""
@@ -58,6 +62,7 @@ class Prover:
 
     def _recover(self, state: State, rnd: random.Random) -> Recovered:
         world = World(self.root, state, rnd, boot=900)
+        world.clock = NEXT_DAY
         try:
             with simulated(world, self.bug):
                 return _recover(world)
