@@ -226,6 +226,7 @@ def drop_orphans(folder: str, manifest: Manifest, age_s: float = ORPHAN_AGE_S) -
     if not unnamed:
         return
     replaced, now = _replaced(folder, manifest), time.time()
+    gone = []
     for name in unnamed:
         path = f"{folder}/segments/{name}"
         with contextlib.suppress(FileNotFoundError):
@@ -233,7 +234,13 @@ def drop_orphans(folder: str, manifest: Manifest, age_s: float = ORPHAN_AGE_S) -
             if name in replaced:
                 old = now - replaced[name] >= min(age_s, REPLACED_AGE_S)
             if old:
-                os.unlink(path)
+                gone.append(path)
+    if gone:
+        # Its publisher may have died before this: a power cut must not bring back a manifest that names these files.
+        sync_folder(folder + "/manifest")
+    for path in gone:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def _replaced(folder: str, manifest: Manifest) -> dict[str, float]:
