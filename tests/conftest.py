@@ -10,6 +10,12 @@ _UNSYNCED = {"audit", "doctor", "forget", "projections", "tools"}
 
 
 @pytest.fixture(autouse=True)
+def keeps_its_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`maintain` lowers that of its process: not that of the tests, which could not be raised again."""
+    monkeypatch.setattr(os, "nice", lambda _: 0)
+
+
+@pytest.fixture(autouse=True)
 def unsynced(request: pytest.FixtureRequest) -> Iterator[None]:
     """Tests of these folders end with their process, not with a power cut: nothing they do waits for the disk.
 

@@ -59,8 +59,8 @@ class Verified(NamedTuple):
 def verify(folder: str, log_id: str, progress: Progress | None = None) -> Verified:
     """Read every byte of the log. Changes nothing; safe while others append, seal and compact.
 
-    Raises LogCorruptError naming the file or position that fails (ForgetUnfinishedError too), FormatTooNewError, DataFolderError (a file cannot be
-    read), LockTimeoutError (somebody holds append.lock, which is taken for a moment).
+    Raises LogCorruptError naming the file or position that fails (ForgetUnfinishedError too), FormatTooNewError,
+    DataFolderError (a file cannot be read), LockTimeoutError (somebody holds append.lock, which is taken for a moment).
     """
     for left in reversed(range(_TRIES)):
         before = _Pass.folders(folder)

@@ -287,8 +287,11 @@ def test_a_log_that_is_sealed_and_compacted_while_it_is_read_is_green(
     assert check(folder).events == 13
 
 
+APPENDS = 40  # of each writer: the log stays one that can be read again and again
+
+
 class Busy:
-    """Four writers and a maintainer, until the block ends."""
+    """Four writers, until each has had its share, and a maintainer, until the block ends."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -318,7 +321,9 @@ class Busy:
             raise
 
     def write(self, index: int, log: FileLog) -> None:
-        log.append([event(b"%d " % index + os.urandom(20_000)) for _ in range(3)])
+        for _ in range(APPENDS):
+            log.append([event(b"%d " % index + os.urandom(20_000)) for _ in range(3)])
+        self.over.wait()
 
     def maintain(self, log: FileLog) -> None:
         lock = try_lock(log.folder + "/maintenance.lock")
