@@ -264,6 +264,20 @@ def test_merged_files_stay_for_a_while_and_a_later_seal_removes_them(
     assert names(folder) == now
 
 
+def test_merged_files_go_only_once_the_manifest_without_them_is_there_to_stay(
+    folder: Path, log: FileLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who published it may have died before it was synced, so whoever removes the files syncs it."""
+    compact(str(folder), log.log_id)
+    steps: list[str] = []
+    sync, unlink = sealing.sync_folder, os.unlink
+    monkeypatch.setattr(sealing, "sync_folder", lambda path: (steps.append(path), sync(path)))
+    monkeypatch.setattr(os, "unlink", lambda path: (steps.append("unlink"), unlink(path)))
+    drop_orphans(str(folder), load_manifest(str(folder)), age_s=-1)
+    assert steps.count("unlink") > 1
+    assert f"{folder}/manifest" in steps[: steps.index("unlink")]
+
+
 def test_what_was_merged_and_then_forgotten_is_gone_from_the_merged_files_too(
     folder: Path, log: FileLog
 ) -> None:
