@@ -51,7 +51,7 @@ class _Workers:
             raise self._errors[0]
 
 
-@pytest.mark.parametrize("kind", ["local", "memory"])
+@pytest.mark.parametrize("kind", ["local", pytest.param("memory", marks=pytest.mark.slow)])
 def test_four_writers_and_a_sealer_do_not_disturb_a_backup(tmp_path: Path, kind: str) -> None:
     store = make_store(kind, tmp_path)
     folder = tmp_path / "data"

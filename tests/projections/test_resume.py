@@ -108,6 +108,7 @@ def test_a_replay_interrupted_anywhere_and_resumed_holds_what_an_uninterrupted_o
         assert not list((tmp_path / "views").rglob("rebuilding"))
 
 
+@pytest.mark.slow
 def test_a_replay_interrupted_again_and_again_gets_to_the_end(log: MemoryLog, tmp_path: Path) -> None:
     update(log, tmp_path)
     expected = digest(tmp_path)
@@ -131,6 +132,7 @@ def test_a_resumed_replay_does_not_read_again_what_it_has(log: MemoryLog, tmp_pa
     assert min(seen) > 35
 
 
+@pytest.mark.slow
 def test_what_an_interrupted_replay_had_finished_is_not_built_again(log: MemoryLog, tmp_path: Path) -> None:
     update(log, tmp_path)
     expected = digest(tmp_path)
@@ -143,6 +145,7 @@ def test_what_an_interrupted_replay_had_finished_is_not_built_again(log: MemoryL
     assert set(seen) == {"query", "lexical"}
 
 
+@pytest.mark.slow
 def test_more_events_between_interruption_and_replay_are_taken_in(log: MemoryLog, tmp_path: Path) -> None:
     update(log, tmp_path)
     for step in (5, calls_of(log, tmp_path) - 1):  # within the query view, within the lexical index

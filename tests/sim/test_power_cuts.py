@@ -7,7 +7,7 @@ from sim_bugs import BACKUP_BUGS, BUGS
 from sim_history import BACKUPS, run_history
 from sim_runs import reports
 
-SEEDS = 3
+SEEDS = 2
 SEEDS_SLOW = 150  # 70 states each
 SEEDS_OF_A_BUG = 60
 JOBS = min(os.cpu_count() or 1, 4)
@@ -47,5 +47,6 @@ def test_a_log_without_a_rule_of_acknowledging_is_caught_at_once(rule: str) -> N
     assert any(run_history(seed, BUGS[rule]).wrong for seed in range(5))
 
 
+@pytest.mark.slow
 def test_a_history_is_the_same_whenever_it_is_run() -> None:
     assert run_history(1) == run_history(1)
