@@ -4,7 +4,7 @@ import os
 from itertools import pairwise
 from zlib import crc32
 
-from session_mgmt_mcp.core.errors import LogCorruptError
+from session_mgmt_mcp.core.errors import AppendError, LogCorruptError
 from session_mgmt_mcp.core.log.appender import Appender
 from session_mgmt_mcp.core.log.frame import HEADER, decode_header, entries_of, scan
 from session_mgmt_mcp.core.log.journals import journal_name, list_journals
@@ -112,6 +112,11 @@ class IdIndex:
             self._keep(frame.first, entries_of(frame, data, base))
             self._offset, self._next = frame.end, frame.first + frame.count
         if self._offset != app.end:
+            if self._offset >= app.durable_upto():
+                app.poison()  # the next append goes on without it: nobody was told that it is there
+                raise AppendError(
+                    f"what another process appended to {self.folder} did not reach the disk; append again"
+                )
             raise LogCorruptError(
                 f"{self.folder}/journal/{journal_name(app.header.first)} is damaged at byte {self._offset} "
                 f"(position {self._next}); restore it from a backup"

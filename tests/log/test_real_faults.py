@@ -99,14 +99,14 @@ def test_the_sweep_notices_a_log_that_acknowledges_before_it_syncs(shim: Path, t
     broken.write_text(
         "import runpy, sys\n"
         "from session_mgmt_mcp.core.log.appender import Appender\n"
-        "Appender._make_durable = lambda self, fd, salt, end: None\n"
+        "Appender._make_durable = lambda self, *files: None\n"
         f"sys.argv[0] = {str(SUPPORT / 'fault_sweep.py')!r}\n"
         f"sys.path.insert(0, {str(SUPPORT)!r})\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
     (tmp_path / "logs").mkdir()
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(broken), str(tmp_path / "logs"), "3", "sync-loses-and-dies"],
+        [sys.executable, "-W", "ignore", str(broken), str(tmp_path / "logs"), "1", "sync-loses-and-dies"],
         env={**os.environ, "LD_PRELOAD": str(shim)},
         capture_output=True,
         text=True,

@@ -110,7 +110,7 @@ BUGS: dict[str, Bug] = {
     "a torn tail is not zeroed": _without("journals", "write_at", "_cut_torn_tail"),
     "tail.shm is trusted after a boot": _set(MODULES["appender"], "boot_id", lambda: b"b" * 16),
     "a journal whose sync failed is used on": _set(MODULES["journals"], "_leave_poisoned", _use_on),
-    "what a dead process failed to sync is not written again": _without("journals", "_write_again"),
+    # what a dead process failed to sync is not written again: too seldom here; see tests/log/test_failed_syncs.py
     "what replaces such a journal is not synced": _without("journals", "sync_file", "_write_journal"),
     "a segment is not synced before its rename": _without("seal", "sync_path", "put_segment"),
     "an id file is not synced before its rename": _without(
