@@ -138,7 +138,7 @@ class Publication:
                 wrong.append("the answers after the next update are not the log's")
             return wrong
         finally:
-            shutil.rmtree(folder)
+            _remove(folder)
 
     def _is_lost(self, events: int, indexed: int) -> bool:
         """Whether the update took more than what was not published: a state before or after was to be found."""
@@ -150,6 +150,17 @@ class Publication:
 def _publication(name: str, scratch: Path, seed: int) -> Publication:
     with mock.patch.object(query_base, "DELTA_ROWS_FREE", 0 if CASES[name].folds else 5_000):
         return Publication(CASES[name], scratch, seed)
+
+
+def _remove(folder: Path) -> None:
+    """The index's own threads may still be writing to it."""
+    for left in reversed(range(200)):
+        try:
+            shutil.rmtree(folder)
+            return
+        except OSError:
+            if not left:
+                raise
 
 
 def _wrong(name: str, scratch: Path, seed: int, states: int) -> list[str]:
