@@ -9,6 +9,9 @@ import re
 from session_mgmt_mcp.projections.documents import _OWN_TOOL
 from session_mgmt_mcp.projections.rows import Row
 
+PASSAGES_VERSION = (
+    1  # a change of what `passages_of` gives: rows are looked at anew, known passages keep their vectors
+)
 WINDOW_CHARS = 1000  # about as much as the model reads
 STRIDE_CHARS = 900
 WINDOWS_MAX = 4
