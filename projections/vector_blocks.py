@@ -12,12 +12,14 @@ A code is the signs of a row, eight a byte, the first in the highest bit (1: abo
 eight bytes. Opening a file checks all sections but the float16 rows, which would have to be read whole: see `check_rows`.
 """
 
+import contextlib
 import os
 import secrets
 import struct
 import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +33,7 @@ Halves = npt.NDArray[np.float16]
 MAGIC = b"SMVECT1\0"
 KIND_MAP, KIND_VECTORS = 1, 2
 ALIGNMENT = 64
+ROWS_AT_ONCE = 8192  # in memory while a file is written
 _HEADER = struct.Struct("<8sIIQ3I24x")  # and the CRC-32 of these 60 bytes
 _CRC = struct.Struct("<I")
 
@@ -70,9 +73,47 @@ def codes_of(rows: npt.NDArray[np.floating]) -> Codes:
 def write_vectors(folder: Path, numbers: Numbers, rows: npt.NDArray[np.floating]) -> BlockFile:
     """A durable file of these passages; numbers distinct, in any order; rows [n, dimension] of length 1."""
     order = np.argsort(numbers, kind="stable")
-    halves = np.ascontiguousarray(rows[order], "<f2")
-    sections = (np.ascontiguousarray(numbers[order], "<i8"), codes_of(halves), halves)
-    return _write(folder, "vectors", KIND_VECTORS, rows.shape[1], sections)
+    return _write_vectors(
+        folder, numbers[order], rows.shape[1], lambda a, b: rows[order[a:b]].astype("<f2", copy=False)
+    )
+
+
+def write_merged(folder: Path, sources: Sequence[Vectors], wanted: Numbers) -> BlockFile:
+    """A durable file of the passages `wanted` (ascending), each in one of the sources at least."""
+    numbers = np.concatenate([source.numbers for source in sources])
+    order = np.argsort(numbers, kind="stable")
+    found = order[np.searchsorted(numbers, wanted, sorter=order)]
+    starts = np.cumsum([0, *(len(source.numbers) for source in sources)])
+    dimension = sources[0].rows.shape[1]
+
+    def part(first: int, last: int) -> Halves:
+        picked = found[first:last]
+        out = np.empty((len(picked), dimension), "<f2")
+        for source, start, end in zip(sources, starts[:-1], starts[1:], strict=True):
+            here = (picked >= start) & (picked < end)
+            out[here] = source.rows[picked[here] - start]
+        return out
+
+    return _write_vectors(folder, wanted, dimension, part)
+
+
+def _write_vectors(
+    folder: Path, numbers: Numbers, dimension: int, part: Callable[[int, int], Halves]
+) -> BlockFile:
+    """`part(first, last)`: rows first to last - 1; asked for piece by piece, so that few are in memory."""
+    n = len(numbers)
+    offsets = _vector_offsets(n, dimension)
+    codes = np.zeros((n, code_bytes(dimension)), np.uint8)
+    with _new_file(folder, "vectors") as new:
+        crc = 0
+        new.file.seek(offsets[2])
+        for first in range(0, n, ROWS_AT_ONCE):
+            rows = part(first, first + ROWS_AT_ONCE)
+            codes[first : first + len(rows)] = codes_of(rows)
+            crc = zlib.crc32(_bytes(rows), crc)
+            new.file.write(_bytes(rows))
+        crcs = [new.put(offsets[0], numbers.astype("<i8", copy=False)), new.put(offsets[1], codes), crc]
+        return new.finish(KIND_VECTORS, dimension, n, crcs)
 
 
 def write_map(folder: Path, ids: Numbers, numbers: Numbers) -> BlockFile:
@@ -83,48 +124,66 @@ def write_map(folder: Path, ids: Numbers, numbers: Numbers) -> BlockFile:
         first = np.ones(len(ids), bool)
         first[1:] = (ids[1:] != ids[:-1]) | (numbers[1:] != numbers[:-1])
         ids, numbers = ids[first], numbers[first]
-    sections = (np.ascontiguousarray(ids, "<i8"), np.ascontiguousarray(numbers, "<i8"))
-    block = _write(folder, "map", KIND_MAP, 0, sections)
-    low, high = (int(ids[0]), int(ids[-1]) + 1) if len(ids) else (0, 0)
+    n = len(ids)
+    with _new_file(folder, "map") as new:
+        sections = zip(_map_offsets(n), (ids, numbers), strict=False)
+        crcs = [new.put(offset, section.astype("<i8", copy=False)) for offset, section in sections]
+        block = new.finish(KIND_MAP, 0, n, [*crcs, 0])
+    low, high = (int(ids[0]), int(ids[-1]) + 1) if n else (0, 0)
     return BlockFile(block.name, block.count, block.bytes, block.crc, low, high)
 
 
-def _write(
-    folder: Path, suffix: str, kind: int, dimension: int, sections: tuple[npt.NDArray[Any], ...]
-) -> BlockFile:
+class _NewFile:
+    """A file that has its name only when it is whole and on disk."""
+
+    def __init__(self, folder: Path, name: str, file: BinaryIO) -> None:
+        self.file = file
+        self._folder = folder
+        self._name = name
+
+    def put(self, offset: int, section: npt.NDArray[Any]) -> int:
+        """Write a section; its CRC-32."""
+        self.file.seek(offset)
+        self.file.write(_bytes(section))
+        return zlib.crc32(_bytes(section))
+
+    def finish(self, kind: int, dimension: int, count: int, crcs: Sequence[int]) -> BlockFile:
+        head = _HEADER.pack(MAGIC, kind, dimension, count, *crcs)
+        crc = zlib.crc32(head)
+        self.file.seek(0)
+        self.file.write(head + _CRC.pack(crc))
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        size = os.fstat(self.file.fileno()).st_size
+        os.replace(self.file.name, self._folder / self._name)
+        return BlockFile(self._name, count, size, crc)
+
+
+@contextlib.contextmanager
+def _new_file(folder: Path, suffix: str) -> Iterator[_NewFile]:
     name = f"{secrets.token_hex(8)}.{suffix}"
-    temporary = folder / f"{name}.tmp"
-    crcs = [_crc(section) for section in sections]
-    head = _HEADER.pack(MAGIC, kind, dimension, len(sections[0]), *crcs, *([0] * (3 - len(crcs))))
-    crc = zlib.crc32(head)
-    with open(temporary, "wb") as file:
-        file.write(head + _CRC.pack(crc))
-        for section in sections:
-            file.write(bytes(-file.tell() % ALIGNMENT))
-            file.write(_bytes(section))
-        size = file.tell()
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / name)
-    return BlockFile(name, len(sections[0]), size, crc)
+    with open(folder / f"{name}.tmp", "wb") as file:
+        yield _NewFile(folder, name, file)
 
 
 def open_vectors(folder: Path, block: BlockFile, dimension: int) -> Vectors:
     """Map a file of vectors; numbers and codes are checked. Raises DamagedBlockError."""
-    raw = _mapped(folder, block, KIND_VECTORS, dimension)
-    numbers, codes, rows = _vector_sections(raw, block.count, dimension)
+    n, width = block.count, code_bytes(dimension)
+    offsets = _vector_offsets(n, dimension)
+    raw = _mapped(folder, block, KIND_VECTORS, dimension, offsets[-1])
+    numbers = _section(raw, offsets[0], 8 * n, "<i8")
+    codes = _section(raw, offsets[1], width * n, "u1").reshape(n, width)
+    rows = _section(raw, offsets[2], 2 * dimension * n, "<f2").reshape(n, dimension)
     _check(folder, block, raw, (numbers, codes))
     return Vectors(numbers, codes, rows)
 
 
 def open_map(folder: Path, block: BlockFile) -> Pairs:
     """Map a file of pairs; all is checked. Raises DamagedBlockError."""
-    raw = _mapped(folder, block, KIND_MAP, 0)
     n = block.count
-    second = _aligned(ALIGNMENT + 8 * n)
-    if len(raw) < second + 8 * n:
-        raise DamagedBlockError(f"{folder / block.name} is cut")
-    pairs = Pairs(_section(raw, ALIGNMENT, 8 * n, "<i8"), _section(raw, second, 8 * n, "<i8"))
+    offsets = _map_offsets(n)
+    raw = _mapped(folder, block, KIND_MAP, 0, offsets[-1])
+    pairs = Pairs(_section(raw, offsets[0], 8 * n, "<i8"), _section(raw, offsets[1], 8 * n, "<i8"))
     _check(folder, block, raw, pairs)
     return pairs
 
@@ -137,35 +196,37 @@ def check_rows(folder: Path, block: BlockFile, vectors: Vectors) -> None:
         raise DamagedBlockError(f"{folder / block.name} is damaged")
 
 
-def _mapped(folder: Path, block: BlockFile, kind: int, dimension: int) -> npt.NDArray[np.uint8]:
+def _mapped(folder: Path, block: BlockFile, kind: int, dimension: int, size: int) -> npt.NDArray[np.uint8]:
     path = folder / block.name
     try:
         raw: npt.NDArray[np.uint8] = np.memmap(path, np.uint8, "r")
     except (OSError, ValueError) as error:  # an empty file cannot be mapped
         raise DamagedBlockError(f"{path}: {error}") from error
-    head = raw[:ALIGNMENT].tobytes()
-    if len(raw) != block.bytes or len(head) < ALIGNMENT:
+    if not len(raw) == block.bytes == size:
         raise DamagedBlockError(f"{path} is not as long as it was")
+    head = raw[:ALIGNMENT].tobytes()
     crc = zlib.crc32(head[: _HEADER.size])
-    found = _HEADER.unpack(head[: _HEADER.size])
-    if (
-        crc != block.crc
-        or _CRC.unpack(head[_HEADER.size :])[0] != crc
-        or found[:4] != (MAGIC, kind, dimension, block.count)
-    ):
+    expected = (block.crc, _CRC.unpack(head[_HEADER.size :])[0], (MAGIC, kind, dimension, block.count))
+    if (crc, crc, _HEADER.unpack(head[: _HEADER.size])[:4]) != expected:
         raise DamagedBlockError(f"{path} has another header")
     return raw
 
 
-def _vector_sections(raw: npt.NDArray[np.uint8], n: int, dimension: int) -> tuple[Numbers, Codes, Halves]:
-    width = code_bytes(dimension)
-    second = _aligned(ALIGNMENT + 8 * n)
-    third = _aligned(second + width * n)
-    if len(raw) < third + 2 * dimension * n:
-        raise DamagedBlockError("a file of vectors is cut")
-    numbers = _section(raw, ALIGNMENT, 8 * n, "<i8")
-    codes = _section(raw, second, width * n, "u1").reshape(n, width)
-    return numbers, codes, _section(raw, third, 2 * dimension * n, "<f2").reshape(n, dimension)
+def _map_offsets(n: int) -> tuple[int, ...]:
+    """Where the sections begin, and the end."""
+    return _offsets(8 * n, 8 * n)
+
+
+def _vector_offsets(n: int, dimension: int) -> tuple[int, ...]:
+    return _offsets(8 * n, code_bytes(dimension) * n, 2 * dimension * n)
+
+
+def _offsets(*sizes: int) -> tuple[int, ...]:
+    starts = [ALIGNMENT]
+    for size in sizes[:-1]:
+        end = starts[-1] + size
+        starts.append(-(-end // ALIGNMENT) * ALIGNMENT)
+    return (*starts, starts[-1] + sizes[-1])
 
 
 def _section(raw: npt.NDArray[np.uint8], start: int, size: int, kind: str) -> npt.NDArray[Any]:
@@ -190,7 +251,3 @@ def _crc(section: npt.NDArray[Any]) -> int:
 def _bytes(section: npt.NDArray[Any]) -> memoryview:
     """The array's own memory."""
     return np.ascontiguousarray(section).reshape(-1).view(np.uint8).data
-
-
-def _aligned(offset: int) -> int:
-    return -(-offset // ALIGNMENT) * ALIGNMENT
