@@ -22,6 +22,7 @@ PATH_PARTS = 3
 _WHOLE = frozenset(
     ["PromptSubmitted", "AssistantReplied", "ReflectionRemembered", "ContextCompacted", "SessionTitled"]
 )
+KINDS = tuple(sorted([*_WHOLE, "AssistantThought", "ToolCalled"]))  # of rows that may have passages
 _SEPARATORS = re.compile(r"[/\\]+")
 
 

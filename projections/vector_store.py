@@ -32,6 +32,7 @@ from session_mgmt_mcp.projections.vector_state import (
     VectorState,
     publish_state,
     vector_folder,
+    with_range,
     without_range,
 )
 
@@ -171,6 +172,10 @@ class VectorStore:
         for first in range(0, len(pairs.ids), FULL_PAIRS):
             self._add_map(Pairs(*(part[first : first + FULL_PAIRS] for part in pairs)))
         self.state = msgspec.structs.replace(self.state, covered=covered)
+
+    def cover(self, low: int, high: int) -> None:
+        """Rows in this range are done."""
+        self.state = msgspec.structs.replace(self.state, covered=with_range(self.state.covered, low, high))
 
     def uncover(self, low: int, high: int) -> None:
         """Rows in this range are to be looked at anew."""
