@@ -2,20 +2,22 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from session_mgmt_mcp.core.ports import EventLog
-from session_mgmt_mcp.projections.digests import DIGESTS, WATERMARKS
+from session_mgmt_mcp.projections.digests import DIGESTS, WATERMARKS, vector_digest
 from session_mgmt_mcp.projections.files import make_folder
 from session_mgmt_mcp.projections.lexical_writer import LexicalProjection
 from session_mgmt_mcp.projections.protocol import Watermark, views_folder
 from session_mgmt_mcp.projections.publish import Progress, known_names
 from session_mgmt_mcp.projections.query import QueryProjection
+from session_mgmt_mcp.projections.query_files import QueryFiles
 from session_mgmt_mcp.projections.rebuild import QueryRebuild
+from session_mgmt_mcp.projections.vector_state import load_state as load_vectors
 
 UNREADABLE = "unreadable"
 _SCRATCH = "checking-"
@@ -56,24 +58,41 @@ def check(
 
 def _check(log: EventLog, views: Path, scratch: Path, name: str, progress: Progress) -> Checked:
     try:
-        published, target = DIGESTS[name](views), WATERMARKS[name](views)
+        published, target = _published(views, name), WATERMARKS[name](views)
     except Exception:  # noqa: BLE001 - whatever the engines say of damaged files
         return Checked(0, UNREADABLE, "")
     if not published or not target.fits(log):
         return Checked(0, "", "")
-    _rebuild(log, scratch, name, target, progress)
-    return Checked(target.position, published, DIGESTS[name](scratch))
+    return Checked(target.position, published, _rebuilt(log, views, scratch, name, target, progress))
 
 
-def _rebuild(log: EventLog, scratch: Path, name: str, target: Watermark, progress: Progress) -> None:
-    """Build one projection in `scratch`, and what it reads."""
+def _published(views: Path, name: str) -> str:
+    """The digest of what is published; of vectors every byte is read."""
+    return vector_digest(views, deep=True) if name == "vector" else DIGESTS[name](views)
+
+
+def _rebuilt(
+    log: EventLog, views: Path, scratch: Path, name: str, target: Watermark, progress: Progress
+) -> str:
+    """Build one projection in `scratch`, and what it reads; its digest."""
     if WATERMARKS["query"](scratch) != target:
         QueryRebuild(scratch, log, target).run(partial(progress, "query"))
-    if name == "lexical":
-        query = QueryProjection(scratch, log)
-        try:
-            LexicalProjection(scratch, log, fresh=True).update(
-                query.files, target, partial(progress, "lexical")
-            )
-        finally:
-            query.close()
+    if name == "query":
+        return DIGESTS[name](scratch)
+    query = QueryProjection(scratch, log)
+    try:
+        if name == "lexical":
+            lexical = LexicalProjection(scratch, log, fresh=True)
+            lexical.update(query.files, target, partial(progress, "lexical"))
+            return DIGESTS[name](scratch)
+        return _expected_vectors(views, query.files, partial(progress, "vector"))
+    finally:
+        query.close()
+
+
+def _expected_vectors(views: Path, files: QueryFiles, progress: Callable[[int, int], None]) -> str:
+    """The digest of the vectors that rows in the published ranges should have. Nothing is embedded."""
+    from session_mgmt_mcp.projections.vector_rebuild import expected_digest
+
+    state = load_vectors(views)
+    return "" if state is None else expected_digest(state, files, progress)

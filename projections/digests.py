@@ -10,6 +10,7 @@ from session_mgmt_mcp.projections.files import read_json
 from session_mgmt_mcp.projections.lexical import lexical_folder, open_indexes
 from session_mgmt_mcp.projections.protocol import Watermark, views_folder
 from session_mgmt_mcp.projections.query_files import STATE_FILE, QueryFiles, load_state
+from session_mgmt_mcp.projections.vector_state import load_state as load_vectors
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -47,6 +48,23 @@ def lexical_digest(views: Path) -> str:
     return total.hexdigest()
 
 
+def vector_digest(views: Path, *, deep: bool = False) -> str:
+    """Of the model, and of the passages of shown rows that have a vector; with `deep` every byte is checked.
+
+    Raises DamagedBlockError.
+    """
+    state, query = load_vectors(views), load_state(views)
+    if state is None or query is None:
+        return ""
+    from session_mgmt_mcp.projections.vector_rebuild import published_digest
+
+    files = QueryFiles(views, query)
+    try:
+        return published_digest(views, state, files, deep=deep)
+    finally:
+        files.close()
+
+
 def _query_watermark(views: Path) -> Watermark:
     state = load_state(views)
     return Watermark() if state is None else state.watermark
@@ -60,8 +78,13 @@ def _lexical_watermark(views: Path) -> Watermark:
 
 
 # by the names of `protocol.NAMES`
-DIGESTS: dict[str, Callable[[Path], str]] = {"query": query_digest, "lexical": lexical_digest}
+DIGESTS: dict[str, Callable[[Path], str]] = {
+    "query": query_digest,
+    "lexical": lexical_digest,
+    "vector": vector_digest,
+}
 WATERMARKS: dict[str, Callable[[Path], Watermark]] = {
     "query": _query_watermark,
     "lexical": _lexical_watermark,
+    "vector": _query_watermark,  # they are compared with the rows that are shown
 }

@@ -7,7 +7,11 @@ from typing import NamedTuple, Protocol
 from session_mgmt_mcp.core.envelope import Event
 from session_mgmt_mcp.core.ports import EventLog
 
-NAMES = ("query", "lexical")  # of all projections, in the order they are built: each may read those before it
+NAMES = (
+    "query",
+    "lexical",
+    "vector",
+)  # of all projections, in the order they are built: each may read those before it
 
 
 class Watermark(NamedTuple):

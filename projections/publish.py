@@ -16,6 +16,7 @@ from session_mgmt_mcp.projections.query import QueryProjection
 from session_mgmt_mcp.projections.query_files import query_folder
 from session_mgmt_mcp.projections.rebuild import QueryRebuild, drop_leftovers
 from session_mgmt_mcp.projections.tombstones import tombstones_between
+from session_mgmt_mcp.projections.vector_publish import settle
 
 __all__ = ["Progress", "digest", "known_names", "purge", "replay", "update"]
 
@@ -24,6 +25,8 @@ Progress = Callable[[str, int, int], None]  # projection, how far, of how much (
 
 def update(log: EventLog, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
     """Bring all projections to `log.sealed()` and publish them. The caller holds the maintenance lock.
+
+    Nothing is embedded: what has no vector yet is left to `vector_writer`.
 
     May be killed at any point; the next call goes on. Returns `position`, `events` (applied to the query view) and
     `indexed` (rows added to the lexical index).
@@ -71,7 +74,8 @@ def purge(
         drop_leftovers(views_folder(folder) / name, age_s=0)
     digests = replay(log, folder, None, progress)
     for name in NAMES:
-        remove_leftovers(views_folder(folder) / name)
+        if name != "vector":  # an embedding process may be writing; what was left there is gone already
+            remove_leftovers(views_folder(folder) / name)
         fsync_path(views_folder(folder) / name)  # what was removed does not come back after a power cut
     return digests
 
@@ -92,6 +96,15 @@ def _bring_up(
         lexical = _open_lexical(log, views, target, "lexical" in fresh)
         indexed = lexical.update(query.files, target, partial(progress or (lambda *_: None), "lexical"))
         done("lexical")
+        settle(
+            log,
+            views,
+            query.files,
+            target,
+            fresh="vector" in fresh,
+            progress=progress and partial(progress, "vector"),
+        )
+        done("vector")
         return {"position": target.position, "events": events, "indexed": indexed}
     finally:
         query.close()

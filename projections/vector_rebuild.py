@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from session_mgmt_mcp.projections.passages import KINDS, number_of_passage, passages_of
+from session_mgmt_mcp.projections.protocol import Watermark
 from session_mgmt_mcp.projections.query_files import QueryFiles
 from session_mgmt_mcp.projections.vector_blocks import Numbers, Pairs, check_rows, open_map, open_vectors
 from session_mgmt_mcp.projections.vector_state import (
@@ -31,16 +32,20 @@ Progress = Callable[[int, int], None]  # rows looked at, of how many
 
 
 def rebuild(
-    views: Path, files: QueryFiles, progress: Progress | None = None, model: tuple[str, int] | None = None
+    views: Path,
+    files: QueryFiles,
+    watermark: Watermark,
+    progress: Progress | None = None,
+    model: tuple[str, int] | None = None,
 ) -> VectorState:
-    """Publish what the query view's rows have of the vectors that are there; the caller holds embed.lock.
+    """Publish what the query view's rows have of the vectors that are there; `watermark`: the view's. Under embed.lock.
 
     Every shown row is looked at. Vectors of passages that no shown row has are dropped, so nothing is left of a text
     that was forgotten; with `model` (id, dimension) those of another model are. Rows that lack some are not covered.
     May be killed at any point: what was published before is untouched until the end.
     """
     old = read_state(views)
-    state = empty_state(files.state.log_id, files.state.watermark)
+    state = empty_state(files.state.log_id, watermark)
     if old is not None and (model is None or model[0] == old.model_id):
         kept = ("model_id", "dimension", "vectors", "rate", "rows", "embedded")
         state = msgspec.structs.replace(state, **{name: getattr(old, name) for name in kept})
@@ -135,9 +140,9 @@ def published_digest(views: Path, state: VectorState, files: QueryFiles, *, deep
     return _digest(state.model_id, Pairs(ids[keep], numbers[keep]))
 
 
-def expected_digest(state: VectorState, files: QueryFiles) -> str:
+def expected_digest(state: VectorState, files: QueryFiles, progress: Progress | None = None) -> str:
     """What `published_digest` gives where the rows' texts are those of the query view `files`."""
-    return _digest(state.model_id, pairs_of(files, sql_in(state.covered)))
+    return _digest(state.model_id, pairs_of(files, sql_in(state.covered), progress))
 
 
 def _digest(model_id: str, pairs: Pairs) -> str:

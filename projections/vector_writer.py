@@ -105,11 +105,11 @@ class VectorWriter:
         state = load_state(self._views, self._log)
         model = self._embedder.model_id, self._embedder.dimension
         if state is None or tombstones_between(self._log, state.position, files.state.position).last:
-            state = rebuild(self._views, files, model=model)
+            state = rebuild(self._views, files, files.state.watermark, model=model)
         elif not state.model_id:
             state = msgspec.structs.replace(state, model_id=model[0], dimension=model[1])
         elif state.model_id != model[0]:
-            state = rebuild(self._views, files, model=model)
+            state = rebuild(self._views, files, files.state.watermark, model=model)
         return VectorStore(self._views, state)
 
     def _embed(self, files: QueryFiles, store: VectorStore, low: int, high: int, passages_max: int) -> Chunk:
