@@ -24,12 +24,12 @@ STOP_WORDS = frozenset(
     same then once during before after above below up down out off over under again further
     """.split()  # noqa: SIM905 - a list would take a line a word
 )
-_CJK = "\u0e00-\u0e7f\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+CJK = "\u0e00-\u0e7f\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _JOINTS = "_./\\-:@"  # what may stand within an identifier or a path
-_RAW = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+(?:[_./\\\-:@]+[^\W_{_CJK}]+)*")
-_PARTS = re.compile(r"[^\W_]+")
+_RAW = re.compile(rf"[{CJK}]+|[^\W_{CJK}]+(?:[_./\\\-:@]+[^\W_{CJK}]+)*")
+PARTS = re.compile(r"[^\W_]+")
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-_CJK_START = re.compile(rf"[{_CJK}]")
+_CJK_START = re.compile(rf"[{CJK}]")
 # A chunk is a stretch of UTF-8 between ASCII characters that are in no word: a word with joints around it, or, beyond
 # ASCII, some words. Cutting a text into chunks and looking them up takes a tenth of the time of matching its words.
 _CUTS = bytes(i if i > 127 or chr(i).isalnum() or chr(i) in _JOINTS else 32 for i in range(256))
@@ -97,7 +97,7 @@ def _analyse_chunk(raw: bytes) -> str:
 def _analyse(word: str) -> str:
     if _CJK_START.match(word):
         return " ".join((*word, *(word[i : i + 2] for i in range(len(word) - 1))))
-    parts = _PARTS.findall(word)
+    parts = PARTS.findall(word)
     out = [tokens for part in parts if (tokens := _of_part[part])]
     if len(parts) > 1:
         out.extend(_wholes(word.lower()))
@@ -108,7 +108,7 @@ def _wholes(word: str) -> Iterator[str]:
     if len(word) <= WORD_CHARS_MAX:
         yield word
     name = word[max(word.rfind("/"), word.rfind("\\")) + 1 :]
-    if name != word and len(name) <= WORD_CHARS_MAX and not name.isalnum() and len(_PARTS.findall(name)) > 1:
+    if name != word and len(name) <= WORD_CHARS_MAX and not name.isalnum() and len(PARTS.findall(name)) > 1:
         yield name
 
 
@@ -123,6 +123,12 @@ def _analyse_part(part: str) -> str:
 
 def _token(word: str) -> str:
     return str(_stemmer.analyze(word)[0]) if word.isalpha() else word
+
+
+def whole_token(part: str) -> str | None:
+    """The token of one of `PARTS` as a whole, without camelCase pieces; None where it has none."""
+    lower = part.lower()
+    return None if len(part) > WORD_CHARS_MAX or lower in STOP_WORDS else _token(lower)
 
 
 _of_chunk = _Analysed(_analyse_chunk)

@@ -1,71 +1,241 @@
 """What a search or a list may be narrowed to, as a predicate, as SQL and as a tantivy query."""
 
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import tantivy
 
-from session_mgmt_mcp.projections.documents import number_of
+from session_mgmt_mcp.core.errors import InputError
+from session_mgmt_mcp.projections import matching
+from session_mgmt_mcp.projections.documents import FIELDS, number_of
+from session_mgmt_mcp.projections.matching import EDIT, is_below
 from session_mgmt_mcp.projections.rows import Row
 
+__all__ = ["EDIT", "NO_FILTERS", "TIME_MAX", "Filters", "is_below", "project_sql"]
+
 TIME_MAX = (1 << 62) - 1
+_OF_SESSIONS = ("session", "project", "assistant")  # what the sessions' index knows
+_SPECIAL = "special"  # the field of the one document that is no row
 
 
 class Filters(NamedTuple):
-    """None: everything. `session` is a full id; `project` a folder, which stands for all below it too."""
+    """What is asked of rows beside words. Empty: everything.
 
-    session: str | None = None
-    project: str | None = None
-    assistant: str | None = None
-    kind: str | None = None
+    Names are those of `_PASSES`; values are as in the query language, sessions full ids, kinds tags of actions or
+    `EDIT`. `patterns` (RE2) are for `regex_search` alone: neither predicate nor clauses look at them.
+    """
+
+    any_of: tuple[tuple[str, tuple[str, ...]], ...] = ()  # of each group a row must match one value
+    none_of: tuple[tuple[str, str], ...] = ()
     after: int | None = None  # µs since the epoch, inclusive
     before: int | None = None  # exclusive
+    patterns: tuple[tuple[str, ...], ...] = ()  # of each group one must be found
+    no_patterns: tuple[str, ...] = ()
+    ids: frozenset[int] | None = None  # only these rows
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """The wanted values of a name, of all groups."""
+        return tuple(value for group, values in self.any_of if group == name for value in values)
 
     @property
-    def folder(self) -> str | None:
-        return None if self.project is None else self.project.rstrip("/\\")
+    def phrases(self) -> tuple[str, ...]:
+        return self.values("phrase")
 
-    def passes(self, row: Row) -> bool:
-        folder = self.folder
-        return (
-            (self.session is None or row.session == self.session)
-            and (self.assistant is None or row.assistant == self.assistant)
-            and (self.kind is None or row.kind == self.kind)
-            and (self.after is None or row.occurred_at >= self.after)
-            and (self.before is None or 0 < row.occurred_at < self.before)
-            and (folder is None or is_below(row.project, folder))
+    @property
+    def one_session(self) -> bool:
+        """Whether all results will be of one session."""
+        return any(name == "session" and len(set(values)) == 1 for name, values in self.any_of)
+
+    @property
+    def in_text(self) -> bool:
+        """Whether `clauses` alone do not decide: candidates have to be looked at by `verifies`."""
+        asked = [(name, value) for name, values in self.any_of for value in values]
+        return any(_is_in_text(name, value) for name, value in (*asked, *self.none_of))
+
+    def joined(self, other: "Filters") -> "Filters":
+        """Both at once."""
+        times = [[t for t in pair if t is not None] for pair in zip(self[2:4], other[2:4], strict=True)]
+        ids = [chosen for chosen in (self.ids, other.ids) if chosen is not None]
+        return Filters(
+            self.any_of + other.any_of,
+            self.none_of + other.none_of,
+            max(times[0], default=None),
+            min(times[1], default=None),
+            self.patterns + other.patterns,
+            self.no_patterns + other.no_patterns,
+            frozenset.intersection(*ids) if ids else None,
         )
 
+    def passes(self, row: Row) -> bool:
+        """Whether the row matches, as far as a row says."""
+        return (
+            (self.ids is None or row.id in self.ids)
+            and (self.after is None or row.occurred_at >= self.after)
+            and (self.before is None or 0 < row.occurred_at < self.before)
+            and all(any(_PASSES[name](row, value) for value in values) for name, values in self.any_of)
+            and not any(_PASSES[name](row, value) for name, value in self.none_of)
+        )
+
+    def verifies(self, row: Row) -> bool:
+        """Of a row that matches the clauses, whether its text does too."""
+        return all(
+            any(_PASSES[name](row, value) for value in values)
+            for name, values in self.any_of
+            if any(_is_in_text(name, value) for value in values)
+        ) and not any(_PASSES[name](row, value) for name, value in self.none_of if _is_in_text(name, value))
+
     def clauses(self, schema: tantivy.Schema, *, rows: bool) -> list[tantivy.Query]:
-        """What a document must match; `rows`: of the rows' index, else of the sessions'."""
-        term = tantivy.Query.term_query
+        """What a document must match; `rows`: of the rows' index, else of the sessions', which knows less: a session
+        matches where a row of it may. Raises InputError where a value is too long.
+        """
+        query = tantivy.Query
         out = []
-        if self.session is not None:
-            out.append(term(schema, "session", number_of(self.session)))
-        if self.folder is not None:
-            out.append(term(schema, "under", self.folder, "basic"))
-        if self.assistant is not None:
-            out.append(term(schema, "assistant", self.assistant, "basic"))
-        if rows and self.kind is not None:
-            out.append(term(schema, "kind", self.kind, "basic"))
-        if rows and (self.after is not None or self.before is not None):
-            low = max(self.after if self.after is not None else 1, 1 if self.before is not None else 0)
-            high = self.before if self.before is not None else TIME_MAX
-            out.append(
-                tantivy.Query.range_query(
-                    schema, "occurred_at", tantivy.FieldType.Integer, low, high, include_upper=False
-                )
+        for name, values in self.any_of:
+            if rows or name in _OF_SESSIONS:
+                found = [c for value in values for c in [_clause(schema, name, value)] if c is not None]
+                if len(found) == len(values):
+                    out.append(_any(found))
+        if not rows:
+            return [query.const_score_query(clause, 0.0) for clause in out]
+        if self.ids is not None:
+            out.append(query.term_set_query(schema, "id", list(self.ids)))
+        if self.after is not None or self.before is not None:
+            low = max(
+                self.after if self.after is not None else 1, 1 if self.before is not None else -TIME_MAX
             )
-        return [tantivy.Query.const_score_query(query, 0.0) for query in out]
+            high = self.before if self.before is not None else TIME_MAX
+            out.append(_times(schema, low, high))
+        unwanted = [
+            clause
+            for name, value in self.none_of
+            if not _is_in_text(name, value) and (clause := _clause(schema, name, value)) is not None
+        ]
+        if unwanted:
+            out.append(_all_but(schema, unwanted))
+        return [query.const_score_query(clause, 0.0) for clause in out]
 
 
-def is_below(project: str, folder: str) -> bool:
-    """Whether `project` is `folder` or lies below it."""
-    path = project.rstrip("/\\")
-    return path == folder or (path.startswith(folder) and path[len(folder) : len(folder) + 1] in ("/", "\\"))
+NO_FILTERS = Filters()
+_PASSES: dict[str, Callable[[Row, str], bool]] = {
+    "session": lambda row, value: row.session == value,
+    "project": matching.in_project,
+    "assistant": lambda row, value: matching.has_name(matching.names(row.assistant), value),
+    "kind": lambda row, value: bool(row.edit) if value == EDIT else row.kind == value,
+    "tool": lambda row, value: matching.has_name(matching.tool_names(row.tool), value),
+    "file": matching.has_file,
+    "actor": lambda row, value: matching.has_name(matching.names(row.actor), value),
+    "branch": lambda row, value: matching.has_name(matching.names(row.branch), value),
+    "phrase": matching.has_phrase,
+    "word": matching.has_word,
+}
+
+
+def _is_in_text(name: str, value: str) -> bool:
+    """Whether only a row's text says that it matches."""
+    return name == "phrase" or (name == "word" and matching.word_token(value) is None)
+
+
+def _clause(schema: tantivy.Schema, name: str, value: str) -> tantivy.Query | None:
+    """The documents that match a value or, if only their text says so, may; None where every document may."""
+    query = tantivy.Query
+    if name == "session":
+        return query.term_query(schema, "session", number_of(value))
+    if name == "project":
+        if matching.is_absolute(value):
+            folder = value.rstrip("/\\")
+            if not folder:
+                return _regex(schema, "under", "/(.|\n)*", value)
+            return query.term_query(schema, "under", folder, "basic")
+        return _regex(schema, "under", matching.project_pattern(value), value)
+    if name == "kind":
+        return query.term_query(schema, "kind", value, "basic")
+    if name == "file":
+        pattern = matching.file_pattern(value)
+        if pattern is None:
+            return query.term_query(schema, "file", matching.file_term(value), "basic")
+        return _regex(schema, "file", pattern, value)
+    if name in ("assistant", "tool", "actor", "branch"):
+        if matching.has_glob(value):
+            return _regex(schema, name, matching.glob_pattern(value.lower(), path=False), value)
+        return query.term_query(schema, name, value.lower(), "basic")
+    token = matching.word_token(value) if name == "word" else None
+    if token is not None:
+        return _in_any_field(schema, token)
+    tokens = matching.phrase_tokens(value)
+    if not tokens:
+        return None
+    return query.boolean_query([(tantivy.Occur.Must, _in_any_field(schema, token)) for token in tokens])
+
+
+def every_row(schema: tantivy.Schema) -> tantivy.Query:
+    """All documents of the rows' index that are rows."""
+    return _all_but(schema, [])
+
+
+def _all_but(schema: tantivy.Schema, unwanted: list[tantivy.Query]) -> tantivy.Query:
+    query = tantivy.Query
+    no_row = query.regex_query(schema, _SPECIAL, "(.|\n)*")
+    out = [(tantivy.Occur.MustNot, clause) for clause in (no_row, *unwanted)]
+    return query.boolean_query([(tantivy.Occur.Must, query.all_query()), *out])
+
+
+def _in_any_field(schema: tantivy.Schema, token: str) -> tantivy.Query:
+    return _any([tantivy.Query.term_query(schema, field, token, "basic") for field in FIELDS])
+
+
+def _any(queries: list[tantivy.Query]) -> tantivy.Query:
+    if len(queries) == 1:
+        return queries[0]
+    return tantivy.Query.boolean_query([(tantivy.Occur.Should, query) for query in queries])
+
+
+def _times(schema: tantivy.Schema, low: int, high: int) -> tantivy.Query:
+    return tantivy.Query.range_query(
+        schema, "occurred_at", tantivy.FieldType.Integer, low, high, include_upper=False
+    )
+
+
+def _regex(schema: tantivy.Schema, field: str, pattern: str, value: str) -> tantivy.Query:
+    try:
+        return tantivy.Query.regex_query(schema, field, pattern)
+    except ValueError:  # tantivy bounds what it compiles
+        raise InputError(f"{field}: {value[:80]!r}… is too long a pattern; give less of it") from None
+
+
+def filters_of(
+    *,
+    session: str | None = None,
+    project: str | None = None,
+    assistant: str | None = None,
+    kind: str | None = None,
+    after: int | None = None,
+    before: int | None = None,
+    files: Iterable[str] = (),
+    tools: Iterable[str] = (),
+    actor: str | None = None,
+    branch: str | None = None,
+    patterns: Iterable[str] = (),
+) -> Filters:
+    """Filters of parameters: None and empty: everything. `session`: a full id; `kind`: a tag or `EDIT`."""
+    single = {
+        "session": session,
+        "project": project,
+        "assistant": assistant,
+        "kind": kind,
+        "actor": actor,
+        "branch": branch,
+    }
+    groups: list[tuple[str, tuple[str, ...]]] = [
+        (name, (value,)) for name, value in single.items() if value is not None
+    ]
+    several = {"file": tuple(files), "tool": tuple(tools)}
+    groups += [(name, values) for name, values in several.items() if values]
+    chosen = tuple(patterns)
+    return Filters(tuple(groups), (), after, before, (chosen,) if chosen else ())
 
 
 def project_sql(folder: str) -> tuple[str, list[Any]]:
-    """The same as SQL over a column `project`."""
+    """Whether a column `project` is a folder or lies below it, as SQL."""
     folder = folder.rstrip("/\\")
     below = "(rtrim(project, '/\\') = ? OR starts_with(project, ? || '/') OR starts_with(project, ? || '\\'))"
     return below, [folder, folder, folder]

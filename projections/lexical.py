@@ -24,12 +24,13 @@ from session_mgmt_mcp.projections.documents import (
     sameness,
 )
 from session_mgmt_mcp.projections.files import make_folder, read_json
+from session_mgmt_mcp.projections.matching import EDIT, names, suffixes, tool_names
 from session_mgmt_mcp.projections.protocol import Watermark
 from session_mgmt_mcp.projections.query_files import STATE_FILE
 from session_mgmt_mcp.projections.rows import Row, interpretation_version
 from session_mgmt_mcp.projections.tables import row_from
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PADDING = 50
 PAD = " \x01" * PADDING
 SESSION_TOKEN_REPEATS_MAX = 64
@@ -56,7 +57,7 @@ def rows_schema() -> tantivy.Schema:
     builder.add_integer_field("session", indexed=True, fast=True)  # number_of(session)
     for name in ("seq", "digest"):
         builder.add_integer_field(name, fast=True)
-    for name in ("kind", "assistant", "under"):
+    for name in ("kind", "assistant", "under", "tool", "file", "actor", "branch"):  # see `matching`
         builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
     for name in ("body", "result", "rest"):
         builder.add_text_field(name, tokenizer_name="whitespace", index_option="freq")
@@ -160,6 +161,11 @@ class RowFields(NamedTuple):
     kind: str
     assistant: str
     project: str
+    tool: str
+    files: tuple[str, ...]
+    actor: str
+    branch: str
+    edited: bool
     parts: RowDocument
     stored: bytes
 
@@ -175,12 +181,25 @@ class RowFields(NamedTuple):
         document.add_integer("session", number_of(self.session))
         document.add_integer("seq", self.seq)
         document.add_integer("digest", self.digest)
-        document.add_text("kind", self.kind)
-        document.add_text("assistant", self.assistant)
-        for folder in ancestors(self.project):
-            document.add_text("under", folder)
+        for name, term in self._terms():
+            document.add_text(name, term)
         document.add_bytes("stored", self.stored)
         return document
+
+    def _terms(self) -> Iterator[tuple[str, str]]:
+        """What filters match, as (field, term)."""
+        yield "kind", self.kind
+        if self.edited:
+            yield "kind", EDIT
+        for field, value in (("assistant", self.assistant), ("actor", self.actor), ("branch", self.branch)):
+            for name in names(value):
+                yield field, name
+        for folder in ancestors(self.project):
+            yield "under", folder
+        for name in tool_names(self.tool):
+            yield "tool", name
+        for suffix in dict.fromkeys(s for file in self.files for s in suffixes(file)):
+            yield "file", suffix
 
 
 def row_fields(row: Row, parts: RowDocument) -> RowFields:
@@ -193,6 +212,11 @@ def row_fields(row: Row, parts: RowDocument) -> RowFields:
         kind=row.kind,
         assistant=row.assistant,
         project=row.project,
+        tool=row.tool,
+        files=row.files,
+        actor=row.actor,
+        branch=row.branch,
+        edited=bool(row.edit),
         parts=parts,
         stored=_encode((parts.digest(), row._replace(seq=0))),
     )
@@ -212,7 +236,7 @@ class SessionFields(NamedTuple):
         """The same for tantivy; `totals` counts the fields' lengths."""
         document = tantivy.Document()
         document.add_integer("session", number_of(self.session))
-        document.add_text("assistant", self.assistant)
+        document.add_text("assistant", self.assistant.lower())
         for folder in self.folders:
             document.add_text("under", folder)
         document.add_text("body", self.body)

@@ -1,5 +1,7 @@
 """What views answer with. Plain frozen data; times are µs since the epoch, 0 where unknown."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 
@@ -37,6 +39,14 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     score: float
     why: str  # which words matched where
     copies: int = 1  # results with the same text that were folded into this one
+
+
+class Moments(list[Moment]):
+    """A search's answer, best first; `note`: "" or what was left out, and the mend."""
+
+    def __init__(self, moments: Iterable[Moment] = (), note: str = "") -> None:
+        super().__init__(moments)
+        self.note = note
 
 
 class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import tantivy
 
 from session_mgmt_mcp.core.errors import InputError
@@ -13,9 +14,16 @@ from session_mgmt_mcp.projections import ranking
 from session_mgmt_mcp.projections.analysis import tokens_of, word_tokens
 from session_mgmt_mcp.projections.analysis import words as words_of
 from session_mgmt_mcp.projections.documents import number_of, sameness
-from session_mgmt_mcp.projections.excerpt import EXCERPT_CHARS_MAX, excerpt, find, matched_words, open_stem
+from session_mgmt_mcp.projections.excerpt import (
+    EXCERPT_CHARS_MAX,
+    Find,
+    excerpt,
+    find,
+    matched_words,
+    open_stem,
+)
 from session_mgmt_mcp.projections.files import stamp
-from session_mgmt_mcp.projections.filters import Filters
+from session_mgmt_mcp.projections.filters import NO_FILTERS, Filters
 from session_mgmt_mcp.projections.lexical import (
     INDEXES,
     LexicalIndex,
@@ -25,9 +33,12 @@ from session_mgmt_mcp.projections.lexical import (
     published_generation,
     stored_row,
 )
+from session_mgmt_mcp.projections.narrowing import Reach, found_ids, must_be_scanned, newest
+from session_mgmt_mcp.projections.narrowing import hits as narrowed_hits
 from session_mgmt_mcp.projections.query_files import STATE_FILE
 from session_mgmt_mcp.projections.ranking import FIELD_BOOSTS, Candidate
-from session_mgmt_mcp.projections.results import Moment
+from session_mgmt_mcp.projections.regex_search import TimeLimit, first_match
+from session_mgmt_mcp.projections.results import Moment, Moments
 from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row
 from session_mgmt_mcp.projections.tail import QueryReader
 from session_mgmt_mcp.projections.tail_index import DocFrequency, TailIndex
@@ -124,20 +135,43 @@ class Search:
         if rows.watermark.fits(self._log):
             self._rows, self._sessions = rows, sessions
 
-    def search(self, query: str, limit: int, filters: Filters) -> list[Moment]:
-        """Raises InputError where the query is empty."""
-        if not query.strip():
+    def search(
+        self, query: str, limit: int, filters: Filters, time_limit: TimeLimit | None = None
+    ) -> Moments:
+        """The best moments for words; without any, the newest that match the filters. Raises InputError where there are
+        neither.
+        """
+        if not query.strip() and filters == NO_FILTERS:
             raise InputError("the query is empty: say in words, names or paths what you are looking for")
         tokens = _query_tokens(query)
         if not tokens:
-            return []
+            return self._newest(query, filters, limit, time_limit or TimeLimit())
+        if must_be_scanned(filters):
+            return self._scanned(query, limit, filters, time_limit or TimeLimit())
         sessions = self._session_scores(tokens, filters)
         found = self._candidates(tokens, filters, sessions)
+        if found is None:  # a phrase of words that many rows have
+            return self._scanned(query, limit, filters, time_limit or TimeLimit())
         shown = self._reader.shows(list(found), self.watermark)
         candidates = [f.candidate for i, f in found.items() if i in shown]
         scores = ranking.combine(candidates, sessions)
         order = ranking.ordered(candidates, scores)
-        return self._moments(query, tokens, order, scores, found, limit)
+        return Moments(self._moments(query, tokens, order, scores, found, limit))
+
+    def _scanned(self, query: str, limit: int, filters: Filters, time_limit: TimeLimit) -> Moments:
+        """The best of the rows that patterns and phrases are found in."""
+        ids, note = found_ids(Reach(self._rows, self._reader), filters, time_limit)
+        chosen = filters.joined(Filters(ids=frozenset(ids)))._replace(patterns=(), no_patterns=())
+        found = self.search(query, limit, chosen, time_limit)
+        return Moments(found, note)
+
+    def _newest(self, query: str, filters: Filters, limit: int, time_limit: TimeLimit) -> Moments:
+        """What matches the filters, newest first; nothing where there are none."""
+        if filters == NO_FILTERS:
+            return Moments()
+        rows, note = newest(Reach(self._rows, self._reader), filters, limit, time_limit)
+        files = self._reader.files
+        return Moments((_listed(row, query, first_match(files, filters, row)) for row in rows), note)
 
     def _session_scores(self, tokens: Mapping[str, float], filters: Filters) -> dict[int, float]:
         """BM25 of the best session documents, by session number."""
@@ -156,18 +190,22 @@ class Search:
 
     def _candidates(
         self, tokens: Mapping[str, float], filters: Filters, sessions: Mapping[int, float]
-    ) -> dict[int, _Found]:
+    ) -> dict[int, _Found] | None:
+        """None where too many rows had to be looked at for a phrase."""
         found: dict[int, _Found] = {}
         index = self._rows
         best = sorted(sessions, key=lambda n: -sessions[n])[:SESSIONS_MAX]
         if index is not None:
             clauses = filters.clauses(index.schema, rows=True)
-            self._collect(index, _weighted(index.schema, FIELD_BOOSTS, tokens, clauses), found)
-            if best and filters.session is None:  # the rows that speak for the best sessions
+            if not self._collect(
+                index, _weighted(index.schema, FIELD_BOOSTS, tokens, clauses), filters, found
+            ):
+                return None
+            if best and not filters.one_session:  # the rows that speak for the best sessions
                 among = tantivy.Query.term_set_query(index.schema, "session", best)
                 clauses.append(tantivy.Query.const_score_query(among, 0.0))
                 telling = {field: boost for field, boost in FIELD_BOOSTS.items() if field != "rest"}
-                self._collect(index, _weighted(index.schema, telling, tokens, clauses), found)
+                self._collect(index, _weighted(index.schema, telling, tokens, clauses), filters, found)
         statistics = index.statistics if index else _NO_STATISTICS
         scores = self._tail.search(tokens, FIELD_BOOSTS, statistics, _frequency(index))
         kept = 0
@@ -183,8 +221,13 @@ class Search:
                 break
         return found
 
-    def _collect(self, index: LexicalIndex, query: tantivy.Query, found: dict[int, _Found]) -> None:
-        hits = index.searcher.search(query, ROWS_MAX, count=False).hits
+    def _collect(
+        self, index: LexicalIndex, query: tantivy.Query, filters: Filters, found: dict[int, _Found]
+    ) -> bool:
+        """False where `narrowing.hits` gives up."""
+        hits = narrowed_hits(index, query, filters, ROWS_MAX)
+        if hits is None:
+            return False
         addresses = [address for _, address in hits]
         columns = [index.searcher.fast_field_values(name, addresses) for name in _FAST]
         for (score, address), values in zip(hits, zip(*columns, strict=True), strict=True):
@@ -193,6 +236,7 @@ class Search:
             known = found.get(candidate.id)
             if known is None or known.candidate.lexical < score:
                 found[candidate.id] = _Found(candidate, address)
+        return True
 
     def _published_row(self, row_id: int) -> Row | None:
         """A row that is published in the query view, but not in the lexical index yet."""
@@ -310,6 +354,16 @@ def _moment(row: Row, score: float, copies: int, words: Mapping[str, list[str]])
         why=_why(row, words, matched_words(words, finds), stems),
         copies=copies,
     )
+
+
+def _listed(row: Row, query: str, match: str) -> Moment:
+    """A row that was not ranked; `match`: what a pattern found in it."""
+    moment = _moment(row, 0.0, 1, _query_words(query))
+    text = row.text if match in row.text else row.edit
+    if match:
+        at = text.find(match)
+        moment = msgspec.structs.replace(moment, excerpt=excerpt([Find(at, match)], text))
+    return msgspec.structs.replace(moment, why="matched: the pattern" if match else "matched: the filters")
 
 
 def _why(row: Row, words: Mapping[str, list[str]], in_text: list[str], stems: list[str]) -> str:

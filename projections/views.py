@@ -1,7 +1,7 @@
 """What people and assistants ask: search, timelines, sessions, status. Importing this loads no engine."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.core.ports import EventLog
 from session_mgmt_mcp.projections.protocol import views_folder
-from session_mgmt_mcp.projections.results import Moment, SessionSummary, TimelinePage, ViewStatus
+from session_mgmt_mcp.projections.results import Moments, SessionSummary, TimelinePage, ViewStatus
 
 if TYPE_CHECKING:
     from session_mgmt_mcp.projections.query_files import QueryFiles
+    from session_mgmt_mcp.projections.regex_search import TimeLimit
     from session_mgmt_mcp.projections.search import Search
     from session_mgmt_mcp.projections.tail import QueryReader
 
@@ -63,19 +64,50 @@ class Views:
         kind: str | None = None,
         after: int | None = None,
         before: int | None = None,
-    ) -> list[Moment]:
-        """The best moments first. `session`: an id or the beginning of one; `after`, `before`: µs since the epoch.
+        files: Sequence[str] = (),
+        tools: Sequence[str] = (),
+        actor: str | None = None,
+        branch: str | None = None,
+        patterns: Sequence[str] = (),
+        plain: bool = False,
+        time_limit: "TimeLimit | None" = None,
+    ) -> Moments:
+        """The best moments first; for a query of filters alone the newest first. `query`: see `query_language`, unless it
+        is `plain` words; what the parameters ask comes on top of it. `session`: an id or the beginning of one; `after`,
+        `before`: µs since the epoch; `files`, `tools`, `patterns`: any of them; `time_limit`: for what has to be looked
+        for in the texts themselves.
 
-        Raises InputError: an empty query, an unknown session, a limit below 1.
+        Raises InputError: an empty or malformed query, an unknown session or kind, a limit below 1.
         """
-        from session_mgmt_mcp.projections.filters import Filters
+        from session_mgmt_mcp.projections.filters import NO_FILTERS, filters_of
+        from session_mgmt_mcp.projections.query_language import kind_of, parse
+        from session_mgmt_mcp.projections.regex_search import check_pattern
         from session_mgmt_mcp.projections.sessions import resolve_session
 
         limit = _limit(limit)
         with self._lock:
             _, search = self._refresh()
-            full = None if session is None else resolve_session(self._files(), session)
-            return search.search(query, limit, Filters(full, project, assistant, kind, after, before))
+
+            def full(session: str) -> str:
+                return resolve_session(self._files(), session)
+
+            text, asked = (query, NO_FILTERS) if plain else parse(query, resolve=full, check=check_pattern)
+            for pattern in patterns:
+                check_pattern(pattern)
+            given = filters_of(
+                session=None if session is None else full(session),
+                project=project,
+                assistant=assistant,
+                kind=None if kind is None else kind_of(kind),
+                after=after,
+                before=before,
+                files=files,
+                tools=tools,
+                actor=actor,
+                branch=branch,
+                patterns=patterns,
+            )
+            return search.search(text, limit, asked.joined(given), time_limit)
 
     def timeline(
         self,

@@ -1,0 +1,165 @@
+"""Rows that match filters alone, and what only a look at the rows' texts decides."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import tantivy
+
+from session_mgmt_mcp.projections import regex_search
+from session_mgmt_mcp.projections.documents import document_of
+from session_mgmt_mcp.projections.filters import Filters, every_row
+from session_mgmt_mcp.projections.lexical import LexicalIndex, stored_row
+from session_mgmt_mcp.projections.matching import phrase_tokens
+from session_mgmt_mcp.projections.regex_search import TimeLimit
+from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row
+from session_mgmt_mcp.projections.tail import QueryReader
+
+PAGE_ROWS_MIN = 100
+PAGE_ROWS_MAX = 10_000
+LOOKED_AT_MAX = 4000  # rows read in order of rank for a phrase; beyond, DuckDB looks for it
+AMONG_MAX = 20_000  # ids worth telling DuckDB
+_SHOWN_AT_ONCE = 200
+
+Hit = tuple[Any, Any]  # score or field value, address
+
+
+class Rows(NamedTuple):
+    """Rows, newest first, and "" or what was left out."""
+
+    rows: list[Row]
+    note: str
+
+
+class Reach(NamedTuple):
+    """Where rows are: the published index (None: there is none), and the query view with the log's tail."""
+
+    published: LexicalIndex | None
+    reader: QueryReader
+
+    @property
+    def begin(self) -> int:
+        """The first id that is not in the index."""
+        return (self.published.watermark.position + 1) << ORDINAL_BITS if self.published else 0
+
+
+def must_be_scanned(filters: Filters) -> bool:
+    """Whether the texts have to be looked through: the index cannot even say which rows may match."""
+    if filters.ids is not None:  # they were
+        return False
+    unknown = any(not phrase_tokens(phrase) for phrase in filters.phrases)
+    return bool(filters.patterns or filters.no_patterns or unknown)
+
+
+def hits(index: LexicalIndex, query: tantivy.Query, filters: Filters, wanted: int) -> list[Hit] | None:
+    """The best documents of a query that has the filters' clauses; None where too many had to be looked at."""
+    if not filters.in_text:
+        return list(index.searcher.search(query, wanted, count=False).hits)
+    out: list[Hit] = []
+    looked_at = 0
+    for page in _pages(index, query):
+        out += [hit for hit in page if filters.verifies(_stored(index, hit))]
+        looked_at += len(page)
+        if len(out) >= wanted:
+            return out[:wanted]
+        more = len(page) == _page_rows(looked_at - len(page))
+        if more and looked_at >= LOOKED_AT_MAX and filters.ids is None:
+            return None
+    return out
+
+
+def newest(reach: Reach, filters: Filters, limit: int, time_limit: TimeLimit) -> Rows:
+    """The newest rows that match."""
+    if must_be_scanned(filters):
+        return _scanned(reach, filters, limit, time_limit)
+    rows, note = _newest_published(reach, filters, limit, time_limit)
+    rows += [row for row in _unindexed(reach) if filters.passes(row) and any(document_of(row))]
+    rows.sort(key=_age)
+    return Rows(rows[:limit], note)
+
+
+def found_ids(reach: Reach, filters: Filters, time_limit: TimeLimit) -> regex_search.Scanned:
+    """Ids of rows that patterns and phrases are found in, for words to rank."""
+    return regex_search.all_found(reach.reader.sql(), filters, time_limit, _among(reach, filters))
+
+
+def _scanned(reach: Reach, filters: Filters, limit: int, time_limit: TimeLimit) -> Rows:
+    files = reach.reader.sql()
+    out: list[Row] = []
+    for found in regex_search.found_rows(files, filters, time_limit, _among(reach, filters)):
+        for i in range(0, len(found.ids), _SHOWN_AT_ONCE):
+            ids = found.ids[i : i + _SHOWN_AT_ONCE]
+            rows = files.shown_rows("id IN (SELECT unnest(?))", [ids])
+            out += sorted(filter(filters.passes, rows), key=_age)
+            if len(out) >= limit:
+                return Rows(out[:limit], "")
+        if found.note:
+            return Rows(out, found.note)
+    return Rows(out, "")
+
+
+def _newest_published(reach: Reach, filters: Filters, limit: int, time_limit: TimeLimit) -> Rows:
+    index, out = reach.published, list[Row]()
+    if index is None:
+        return Rows(out, "")
+    must = tantivy.Occur.Must
+    clauses = [every_row(index.schema), *filters.clauses(index.schema, rows=True)]
+    query = tantivy.Query.boolean_query([(must, clause) for clause in clauses])
+    for page in _pages(index, query, "occurred_at"):
+        rows = [_stored(index, hit) for hit in page]
+        shown = reach.reader.shows([row.id for row in rows], index.watermark.position)
+        out += [row for row in rows if row.id in shown and (not filters.in_text or filters.verifies(row))]
+        if len(out) >= limit:
+            break
+        if time_limit.left_s <= 0:
+            return Rows(out, f"stopped after {time_limit.seconds:g} s; add words, or narrow it further")
+    return Rows(out, "")
+
+
+def _unindexed(reach: Reach) -> Iterator[Row]:
+    """Shown rows that are not in the index yet."""
+    reader = reach.reader
+    end = (reader.watermark.position + 1) << ORDINAL_BITS
+    published = reader.files.shown_rows("id >= ? AND id < ?", [reach.begin, end]) if reach.begin < end else ()
+    tail = (row for row in reader.rows.values() if row.id >= reach.begin)
+    yield from (row for row in (*published, *tail) if row.id not in reader.hidden)
+
+
+def _among(reach: Reach, filters: Filters) -> set[int] | None:
+    """Ids of all rows the index lets through, None where they are many."""
+    index = reach.published
+    if index is None:
+        return None
+    clauses = filters.clauses(index.schema, rows=True)
+    if not clauses:
+        return None
+    query = tantivy.Query.boolean_query([(tantivy.Occur.Must, clause) for clause in clauses])
+    found = index.searcher.search(query, AMONG_MAX + 1, count=False).hits
+    if len(found) > AMONG_MAX:
+        return None
+    ids = index.searcher.fast_field_values("id", [address for _, address in found])
+    return {int(i) for i in ids if i is not None} | {row.id for row in _unindexed(reach)}
+
+
+def _pages(index: LexicalIndex, query: tantivy.Query, order_by: str | None = None) -> Iterator[list[Hit]]:
+    """All hits in order, in pages that grow."""
+    offset = 0
+    while True:
+        size = _page_rows(offset)
+        page = index.searcher.search(query, size, count=False, offset=offset, order_by_field=order_by).hits
+        if page:
+            yield list(page)
+        if len(page) < size:
+            return
+        offset += size
+
+
+def _page_rows(offset: int) -> int:
+    return min(max(PAGE_ROWS_MIN, 3 * offset), PAGE_ROWS_MAX)
+
+
+def _stored(index: LexicalIndex, hit: Hit) -> Row:
+    return stored_row(bytes(index.searcher.doc(hit[1])["stored"][0]))
+
+
+def _age(row: Row) -> tuple[int, int]:
+    return -row.occurred_at, -row.id

@@ -1,0 +1,219 @@
+"""Which rows a regular expression is found in: RE2 over the query view, the newest rows first, for a bounded time.
+
+RE2 takes time linear in the text, whatever the pattern. `^` and `$` match at lines, `.` no line break.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import duckdb
+
+from session_mgmt_mcp.core.errors import InputError
+from session_mgmt_mcp.projections.documents import _OWN_TOOL
+from session_mgmt_mcp.projections.filters import Filters, project_sql
+from session_mgmt_mcp.projections.matching import has_glob, is_absolute
+from session_mgmt_mcp.projections.query_files import QueryFiles
+from session_mgmt_mcp.projections.rows import Row
+
+TIME_LIMIT_S = 2.0
+CHUNKS_MAX = 64  # in which the rows are looked through
+CHUNK_ROWS_MIN = 4096
+IDS_MAX = 100_000  # rows a pattern may be found in where words rank them
+_LINES = "(?m)"
+_SPACE = r"[\s\pZ\x{1c}-\x{1f}\x{85}]+"
+_NO_OWN_TOOL = f"NOT regexp_matches(tool, '^(?:{_OWN_TOOL.pattern})')"  # these rows are in no answer
+_INTERRUPTED = "Query interrupted"
+
+
+class TimeLimit:
+    """How long one question may look through texts. `clock`: seconds, monotonic."""
+
+    def __init__(self, seconds: float = TIME_LIMIT_S, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self._end = clock() + seconds
+
+    @property
+    def left_s(self) -> float:
+        return self._end - self._clock()
+
+
+class Scanned(NamedTuple):
+    """Ids of rows, newest first, and "" or what was left out."""
+
+    ids: list[int]
+    note: str
+
+
+def check_pattern(pattern: str) -> None:
+    """Raises InputError with RE2's reason, and the place, where a pattern is none."""
+    with duckdb.connect(":memory:") as connection:
+        try:
+            connection.execute("SELECT regexp_matches('', ?)", [_LINES + pattern])
+        except duckdb.Error as error:
+            reason = str(error).removeprefix("Invalid Input Error: ").replace(_LINES, "", 1)
+            raise InputError(f"the pattern {pattern!r} cannot be used: {reason}") from None
+
+
+def found_rows(
+    files: QueryFiles, filters: Filters, limit: TimeLimit, among: set[int] | None = None
+) -> Iterator[Scanned]:
+    """Ids of rows in which the patterns and phrases of `filters` may be found, a stretch of time at once.
+
+    `among`: ids beyond which nothing need be looked at. What a row of the index's clauses or a phrase asks is still to be
+    checked by `Filters.passes`. The last one has a note where the time was up.
+    """
+    condition, parameters = _condition(filters)
+    if among is not None:
+        condition, parameters = f"{condition} AND id IN (SELECT unnest(?))", [*parameters, sorted(among)]
+    bounds, total = _stretches(files, condition, parameters)
+    match, patterns = _matching(filters)
+    sql = (
+        f"SELECT id FROM shown WHERE {condition} AND occurred_at > ? AND occurred_at <= ? AND {match} "
+        "ORDER BY occurred_at DESC, id DESC"
+    )
+    for i, (low, high) in enumerate(bounds):
+        found = _within(files, sql, [*parameters, low, high, *patterns], limit)
+        if found is None:
+            yield Scanned([], _stopped(limit, high, i / len(bounds), total))
+            return
+        yield Scanned(found, "")
+
+
+def all_found(
+    files: QueryFiles, filters: Filters, limit: TimeLimit, among: set[int] | None = None
+) -> Scanned:
+    """The same at once, at most IDS_MAX rows."""
+    ids: list[int] = []
+    for found in found_rows(files, filters, limit, among):
+        ids += found.ids
+        if found.note:
+            return Scanned(ids, found.note)
+        if len(ids) > IDS_MAX:
+            note = f"the pattern is found in more than {IDS_MAX} rows; only the newest of them were looked at"
+            return Scanned(ids[:IDS_MAX], note)
+    return Scanned(ids, "")
+
+
+def first_match(files: QueryFiles, filters: Filters, row: Row) -> str:
+    """What the first of the patterns that matches finds in a row, "" where none does."""
+    for pattern in (p for group in filters.patterns for p in group):
+        sql = "SELECT coalesce(nullif(regexp_extract(?, ?), ''), regexp_extract(?, ?))"
+        (found,) = files.fetch(sql, [row.text, _LINES + pattern, row.edit, _LINES + pattern])[0]
+        if found:
+            return str(found)
+    return ""
+
+
+def _stretches(files: QueryFiles, condition: str, parameters: list[Any]) -> tuple[list[tuple[int, int]], int]:
+    """(after, up to) stretches of time with about equally many rows, the newest first; and how many rows there are."""
+    (count, first, last) = files.fetch(
+        f"SELECT count(*), min(occurred_at), max(occurred_at) FROM shown WHERE {condition}", parameters
+    )[0]
+    if not count:
+        return [], 0
+    chunks = max(1, min(CHUNKS_MAX, count // CHUNK_ROWS_MIN))
+    inner: list[int] = []
+    if chunks > 1:
+        shares = [i / chunks for i in range(1, chunks)]
+        sql = f"SELECT quantile_disc(occurred_at, ?) FROM shown WHERE {condition}"
+        inner = files.fetch(sql, [shares, *parameters])[0][0]
+    edges = sorted({first - 1, *inner, last})
+    return list(pairwise(edges))[::-1], count
+
+
+def _within(files: QueryFiles, sql: str, parameters: list[Any], limit: TimeLimit) -> list[int] | None:
+    """The ids, None where the time was up."""
+    left = limit.left_s
+    if left <= 0:
+        return None
+    try:
+        with _interrupted_after(files.connection, left) as up:
+            return [r[0] for r in files.fetch(sql, parameters)]
+    except (duckdb.InterruptException, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and str(error) != _INTERRUPTED:
+            raise
+        if not up.is_set():  # by the user
+            raise
+        return None
+
+
+@contextmanager
+def _interrupted_after(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[threading.Event]:
+    """Interrupt what the connection does within; the event says whether the time was up."""
+    up = threading.Event()
+
+    def interrupt() -> None:
+        up.set()
+        connection.interrupt()
+
+    timer = threading.Timer(seconds, interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield up
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def _stopped(limit: TimeLimit, high: int, share: float, total: int) -> str:
+    back = f" back to {datetime.fromtimestamp(high / 1e6):%Y-%m-%d %H:%M}" if high > 0 and share else ""
+    return (
+        f"stopped after {limit.seconds:g} s: about {share:.0%} of {total} rows were looked through{back}; "
+        "narrow it with after:, project:, file: or tool: to see the rest"
+    )
+
+
+def _condition(filters: Filters) -> tuple[str, list[Any]]:
+    """What plain columns say of the filters, as SQL; rows that match it need not match them all."""
+    conditions, parameters = [_NO_OWN_TOOL], list[Any]()
+    for column, value in (("occurred_at >= ?", filters.after), ("occurred_at < ?", filters.before)):
+        if value is not None:
+            conditions.append(column)
+            parameters.append(value)
+    if filters.before is not None:
+        conditions.append("occurred_at > 0")
+    for name, values in filters.any_of:
+        parts = [_column(name, value) for value in values]
+        if all(parts):
+            conditions.append(f"({' OR '.join(part[0] for part in parts if part)})")
+            parameters += [p for part in parts if part for p in part[1]]
+    return " AND ".join(conditions), parameters
+
+
+def _column(name: str, value: str) -> tuple[str, list[Any]] | None:
+    if name == "session":
+        return "session = ?", [value]
+    if name == "kind":
+        return ("edit <> ''", []) if value == "edit" else ("kind = ?", [value])
+    if name == "project" and is_absolute(value):
+        return project_sql(value)
+    if name in ("assistant", "actor", "branch") and value.isascii() and not has_glob(value):
+        return f"lower({name}) = ?", [value.lower()]
+    return None
+
+
+def _matching(filters: Filters) -> tuple[str, list[str]]:
+    """The patterns, and the phrases as patterns, as SQL."""
+    in_text = "(regexp_matches(text, ?) OR regexp_matches(edit, ?))"
+    in_files = f"({in_text} OR regexp_matches(array_to_string(files, chr(10)), ?))"
+    conditions, parameters = ["true"], list[str]()
+    for group in filters.patterns:
+        conditions.append(f"({' OR '.join([in_text] * len(group))})")
+        parameters += [_LINES + pattern for pattern in group for _ in range(2)]
+    for pattern in filters.no_patterns:
+        conditions.append(f"NOT {in_text}")
+        parameters += [_LINES + pattern] * 2
+    for phrases in (values for name, values in filters.any_of if name == "phrase"):
+        conditions.append(f"({' OR '.join([in_files] * len(phrases))})")
+        parameters += [
+            "(?i)" + _SPACE.join(map(re.escape, phrase.split())) for phrase in phrases for _ in range(3)
+        ]
+    return " AND ".join(conditions), parameters
