@@ -29,6 +29,7 @@ class EventType(StrEnum):
 
     HOOK_REPORTED = "HookReported"  # payload: the hook's JSON as received
     RECORD_IMPORTED = "RecordImported"  # payload: one transcript record as read
+    ENTRY_IMPORTED = "EntryImported"  # payload: one record of the generic import format as read
     REFLECTION_STORED = "ReflectionStored"  # payload: core.events.ReflectionStored
     PAYLOAD_FORGOTTEN = "PayloadForgotten"  # payload: core.events.PayloadForgotten
     LOG_FORKED = "LogForked"  # payload: core.events.LogForked

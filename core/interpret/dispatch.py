@@ -7,6 +7,7 @@ from session_mgmt_mcp.core.envelope import Event, EventType
 from session_mgmt_mcp.core.interpret.claude_hook import interpret_hook
 from session_mgmt_mcp.core.interpret.claude_record import interpret_record
 from session_mgmt_mcp.core.interpret.facts import Facts
+from session_mgmt_mcp.core.interpret.generic_record import interpret_entry
 from session_mgmt_mcp.core.interpret.own import (
     interpret_forgotten,
     interpret_fork,
@@ -20,7 +21,9 @@ INTERPRETATION_VERSION = 1
 
 UNDECODABLE = "undecodable"
 
-_OWN: dict[str, Callable[[Event, bytes], Facts]] = {
+# whatever assistant they are of
+_OF_ANY: dict[str, Callable[[Event, bytes], Facts]] = {
+    EventType.ENTRY_IMPORTED: interpret_entry,
     EventType.REFLECTION_STORED: interpret_reflection,
     EventType.PAYLOAD_FORGOTTEN: interpret_forgotten,
     EventType.LOG_FORKED: interpret_fork,
@@ -43,7 +46,7 @@ def interpret(event: Event) -> list[Action]:
     if event.payload is None or event.envelope.event_type == EventType.BLOB_STORED:
         return []
     envelope = event.envelope
-    handler = _OWN.get(envelope.event_type) or _CAPTURED.get((envelope.assistant, envelope.event_type))
+    handler = _OF_ANY.get(envelope.event_type) or _CAPTURED.get((envelope.assistant, envelope.event_type))
     if handler is None:
         facts = Facts(event)
         facts.unknown(f"{envelope.assistant}/{envelope.event_type}")

@@ -9,7 +9,8 @@ import pytest
 from claude_events import assistant, text, user
 from memory_log import MemoryLog
 
-from session_mgmt_mcp.adapters.claude_code import importer, transcript_lines
+from session_mgmt_mcp.adapters import lines as json_lines
+from session_mgmt_mcp.adapters.claude_code import importer
 from session_mgmt_mcp.adapters.claude_code.importer import (
     ImportReport,
     Progress,
@@ -199,7 +200,7 @@ def test_a_line_beyond_the_limit_is_an_error_and_the_next_is_read(
     log: MemoryLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / f"{S1}.jsonl", record("u-1", note="x" * 5000), record("u-2"), b'"' + b"x" * 9000)
-    whole = transcript_lines.lines
+    whole = json_lines.lines
     monkeypatch.setattr(importer, "lines", lambda file, **where: whole(file, limit=1000, **where))
     assert counts(run(log, path)) == (3, 1, 0, 0, 2)
     assert log.events[0].payload == json.dumps(record("u-2")).encode()

@@ -1,4 +1,4 @@
-"""Reading a transcript line by line, as bytes, in bounded memory."""
+"""Reading JSON lines one by one, as bytes, in bounded memory."""
 
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
@@ -18,8 +18,12 @@ class Line(NamedTuple):
 
 
 def lines(file: BinaryIO, *, offset: int = 0, number: int = 0, limit: int = LINE_BYTES_MAX) -> Iterator[Line]:
-    """The lines from `offset` on, where `number` lines lie before it; `limit` is in bytes."""
-    file.seek(offset)
+    """The lines from `offset` on, where `number` lines lie before it; `limit` is in bytes.
+
+    Without an offset nothing is sought: a pipe will do.
+    """
+    if offset:
+        file.seek(offset)
     while raw := file.readline(limit):
         number += 1
         offset += len(raw)

@@ -1,0 +1,1 @@
+"""Any history as JSON lines: see FORMAT.md in this folder."""
