@@ -1,6 +1,6 @@
 """What a search or a list may be narrowed to, as a predicate, as SQL and as a tantivy query."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tantivy
@@ -15,6 +15,7 @@ __all__ = ["EDIT", "NO_FILTERS", "TIME_MAX", "Filters", "is_below", "project_sql
 
 TIME_MAX = (1 << 62) - 1
 _OF_SESSIONS = ("session", "project", "assistant")  # what the sessions' index knows
+Wanted = str | Sequence[str] | None  # a parameter: one value, any of several, or none: everything
 _SPECIAL = "special"  # the field of the one document that is no row
 
 
@@ -204,34 +205,43 @@ def _regex(schema: tantivy.Schema, field: str, pattern: str, value: str) -> tant
 
 def filters_of(
     *,
-    session: str | None = None,
-    project: str | None = None,
-    assistant: str | None = None,
-    kind: str | None = None,
+    session: Wanted = None,
+    project: Wanted = None,
+    assistant: Wanted = None,
+    kind: Wanted = None,
+    tool: Wanted = None,
+    file: Wanted = None,
+    actor: Wanted = None,
+    branch: Wanted = None,
+    regex: Wanted = None,
     after: int | None = None,
     before: int | None = None,
-    files: Iterable[str] = (),
-    tools: Iterable[str] = (),
-    actor: str | None = None,
-    branch: str | None = None,
-    patterns: Iterable[str] = (),
 ) -> Filters:
-    """Filters of parameters: None and empty: everything. `session`: a full id; `kind`: a tag or `EDIT`."""
-    single = {
+    """Filters of parameters. Sessions are full ids, kinds tags or `EDIT`."""
+    wanted = {
         "session": session,
         "project": project,
         "assistant": assistant,
         "kind": kind,
+        "tool": tool,
+        "file": file,
         "actor": actor,
         "branch": branch,
     }
-    groups: list[tuple[str, tuple[str, ...]]] = [
-        (name, (value,)) for name, value in single.items() if value is not None
-    ]
-    several = {"file": tuple(files), "tool": tuple(tools)}
-    groups += [(name, values) for name, values in several.items() if values]
-    chosen = tuple(patterns)
-    return Filters(tuple(groups), (), after, before, (chosen,) if chosen else ())
+    groups = [(name, several(values)) for name, values in wanted.items()]
+    patterns = several(regex)
+    return Filters(
+        any_of=tuple((name, values) for name, values in groups if values),
+        after=after,
+        before=before,
+        patterns=(patterns,) if patterns else (),
+    )
+
+
+def several(wanted: Wanted) -> tuple[str, ...]:
+    """The wanted values, without what no row can have."""
+    values = (wanted,) if isinstance(wanted, str) else tuple(wanted or ())
+    return tuple(value.encode("utf-8", "replace").decode().replace("\0", "\ufffd") for value in values)
 
 
 def project_sql(folder: str) -> tuple[str, list[Any]]:

@@ -1,7 +1,7 @@
 """What people and assistants ask: search, timelines, sessions, status. Importing this loads no engine."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from session_mgmt_mcp.projections.protocol import views_folder
 from session_mgmt_mcp.projections.results import Moments, SessionSummary, TimelinePage, ViewStatus
 
 if TYPE_CHECKING:
+    from session_mgmt_mcp.projections.filters import Wanted
     from session_mgmt_mcp.projections.query_files import QueryFiles
     from session_mgmt_mcp.projections.regex_search import TimeLimit
     from session_mgmt_mcp.projections.search import Search
@@ -58,28 +59,28 @@ class Views:
         query: str,
         *,
         limit: int = 10,
-        session: str | None = None,
-        project: str | None = None,
-        assistant: str | None = None,
-        kind: str | None = None,
+        session: "Wanted" = None,
+        project: "Wanted" = None,
+        assistant: "Wanted" = None,
+        kind: "Wanted" = None,
+        tool: "Wanted" = None,
+        file: "Wanted" = None,
+        actor: "Wanted" = None,
+        branch: "Wanted" = None,
+        regex: "Wanted" = None,
         after: int | None = None,
         before: int | None = None,
-        files: Sequence[str] = (),
-        tools: Sequence[str] = (),
-        actor: str | None = None,
-        branch: str | None = None,
-        patterns: Sequence[str] = (),
         plain: bool = False,
         time_limit: "TimeLimit | None" = None,
     ) -> Moments:
-        """The best moments first; for a query of filters alone the newest first. `query`: see `query_language`, unless it
-        is `plain` words; what the parameters ask comes on top of it. `session`: an id or the beginning of one; `after`,
-        `before`: µs since the epoch; `files`, `tools`, `patterns`: any of them; `time_limit`: for what has to be looked
-        for in the texts themselves.
+        """The best moments first; for a query of filters alone the newest first. `query`: see `query_language`, or
+        `plain` words. What the parameters ask comes on top of it, each one value or any of several: `session`: an id or
+        the beginning of one; `after`, `before`: µs since the epoch. `time_limit`: for what has to be looked for in the
+        texts themselves.
 
-        Raises InputError: an empty or malformed query, an unknown session or kind, a limit below 1.
+        Raises InputError: an empty or malformed query or pattern, an unknown session or kind, a limit below 1.
         """
-        from session_mgmt_mcp.projections.filters import NO_FILTERS, filters_of
+        from session_mgmt_mcp.projections.filters import NO_FILTERS, filters_of, several
         from session_mgmt_mcp.projections.query_language import kind_of, parse
         from session_mgmt_mcp.projections.regex_search import check_pattern
         from session_mgmt_mcp.projections.sessions import resolve_session
@@ -88,24 +89,24 @@ class Views:
         with self._lock:
             _, search = self._refresh()
 
-            def full(session: str) -> str:
-                return resolve_session(self._files(), session)
+            def full(name: str) -> str:
+                return resolve_session(self._files(), name)
 
             text, asked = (query, NO_FILTERS) if plain else parse(query, resolve=full, check=check_pattern)
-            for pattern in patterns:
+            for pattern in several(regex):
                 check_pattern(pattern)
             given = filters_of(
-                session=None if session is None else full(session),
+                session=[full(name) for name in several(session)],
                 project=project,
                 assistant=assistant,
-                kind=None if kind is None else kind_of(kind),
-                after=after,
-                before=before,
-                files=files,
-                tools=tools,
+                kind=[kind_of(name) for name in several(kind)],
+                tool=tool,
+                file=file,
                 actor=actor,
                 branch=branch,
-                patterns=patterns,
+                regex=regex,
+                after=after,
+                before=before,
             )
             return search.search(text, limit, asked.joined(given), time_limit)
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import msgspec
 
@@ -14,6 +14,7 @@ from session_mgmt_mcp.adapters.claude_code.importer import (
     find_transcripts,
     import_files,
 )
+from session_mgmt_mcp.adapters.mcp.services import Narrowing
 from session_mgmt_mcp.core.envelope import (
     Envelope,
     Event,
@@ -31,7 +32,7 @@ from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.redact import redact
 from session_mgmt_mcp.core.redact_batch import redact_many
 from session_mgmt_mcp.core.settings import DATA_DIR_VARIABLE, data_dir
-from session_mgmt_mcp.projections.results import Moment, SessionSummary, TimelinePage
+from session_mgmt_mcp.projections.results import Moments, SessionSummary, TimelinePage
 from session_mgmt_mcp.projections.views import Views
 from session_mgmt_mcp.tools import maintenance
 from session_mgmt_mcp.tools.maintenance import MaintenanceReport, Report, maintenance_lock
@@ -270,28 +271,8 @@ class McpServices:
         maintenance.start(str(app.folder))
         return cls(app)
 
-    def search(
-        self,
-        query: str,
-        *,
-        limit: int,
-        session: str | None,
-        project: str | None,
-        assistant: str | None,
-        kind: str | None,
-        after: int | None,
-        before: int | None,
-    ) -> list[Moment]:
-        return self._app.views.search(
-            query,
-            limit=limit,
-            session=session,
-            project=project,
-            assistant=assistant,
-            kind=kind,
-            after=after,
-            before=before,
-        )
+    def search(self, query: str, *, limit: int, **filters: Unpack[Narrowing]) -> Moments:
+        return self._app.views.search(query, limit=limit, **filters)
 
     def timeline(
         self, *, session: str | None, around: int | None, cursor: str | None, limit: int

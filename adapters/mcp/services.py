@@ -1,10 +1,25 @@
 """What the MCP tools need from the program. The composition root implements it; tests give a fake."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict, Unpack
 
 from session_mgmt_mcp.core.envelope import Event, Receipt
-from session_mgmt_mcp.projections.results import Moment, SessionSummary, TimelinePage
+from session_mgmt_mcp.projections.results import Moments, SessionSummary, TimelinePage
+
+
+class Narrowing(TypedDict, total=False):
+    """What a search may be narrowed to, as in the query language."""
+
+    session: str | None
+    project: str | None
+    assistant: str | None
+    kind: str | None
+    tool: str | None
+    file: str | None
+    actor: str | None
+    branch: str | None
+    after: int | None
+    before: int | None
 
 
 class Services(Protocol):
@@ -14,19 +29,8 @@ class Services(Protocol):
     `after` is inclusive, `before` exclusive.
     """
 
-    def search(
-        self,
-        query: str,
-        *,
-        limit: int,
-        session: str | None,
-        project: str | None,
-        assistant: str | None,
-        kind: str | None,
-        after: int | None,
-        before: int | None,
-    ) -> list[Moment]:
-        """The best moments for the query, best first. `kind` is an action's tag, `project` a folder."""
+    def search(self, query: str, *, limit: int, **filters: Unpack[Narrowing]) -> Moments:
+        """The best moments for the query, best first; of filters alone, also within the query, the newest."""
 
     def timeline(
         self, *, session: str | None, around: int | None, cursor: str | None, limit: int

@@ -4,31 +4,24 @@ import os
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from mcp_types import ToolAnnotations
 from pydantic import Field
 
-from session_mgmt_mcp.adapters.mcp.services import Services
+from session_mgmt_mcp.adapters.mcp.services import Narrowing, Services
 from session_mgmt_mcp.core.errors import InputError
 
-Kind = Literal[
-    "PromptSubmitted",
-    "AssistantReplied",
-    "AssistantThought",
-    "ToolCalled",
-    "ToolReturned",
-    "ContextCompacted",
-    "SessionTitled",
-    "ReflectionRemembered",
-    "ContextNoted",
+Kind = Annotated[
+    str | None,
+    Field(description="prompt, reply, thinking, call, result, edit, title, compaction, reflection"),
 ]
 Session = Annotated[str | None, Field(description="session id")]
-Project = Annotated[str | None, Field(description="project folder")]
+Project = Annotated[str | None, Field(description="project folder or its name")]
 Position = Annotated[int, Field(ge=1)]
 Tags = Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=16)]
 Key = Annotated[str, Field(max_length=200)]
-Time = Annotated[str | None, Field(description="ISO date or time, UTC")]
+Time = Annotated[str | None, Field(description="ISO date or time (UTC), yesterday, last week")]
 
 READS = ToolAnnotations(
     read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
@@ -68,13 +61,23 @@ class Tools:
     def search(
         self,
         query: Annotated[
-            str, Field(description="words, names, paths, error texts", min_length=1, max_length=2000)
+            str,
+            Field(
+                description='words, names, error texts; "exact phrase", -without, re:"regex" and filters such as '
+                "file:app.py",
+                min_length=1,
+                max_length=2000,
+            ),
         ],
         limit: Annotated[int, Field(ge=1, le=50)] = 8,
         session: Session = None,
         project: Project = None,
         assistant: Annotated[str | None, Field(description="such as claude-code")] = None,
-        kind: Annotated[Kind | None, Field(description="only this kind of turn")] = None,
+        kind: Kind = None,
+        tool: Annotated[str | None, Field(description="such as bash")] = None,
+        file: Annotated[str | None, Field(description="name, end of a path, folder/ or glob")] = None,
+        actor: str | None = None,
+        branch: str | None = None,
         after: Time = None,
         before: Time = None,
     ) -> str:
@@ -82,25 +85,21 @@ class Tools:
 
         if not query.strip():
             raise InputError("query holds only white space; give the words to look for")
-        found = self._services.get().search(
-            query,
-            limit=limit,
+        asked = Narrowing(
             session=session or None,
             project=project or None,
             assistant=assistant or None,
-            kind=kind,
+            kind=kind or None,
+            tool=tool or None,
+            file=file or None,
+            actor=actor or None,
+            branch=branch or None,
             after=time_us("after", after),
             before=time_us("before", before),
         )
-        given = {
-            "session": session,
-            "project": project,
-            "assistant": assistant,
-            "kind": kind,
-            "after": after,
-            "before": before,
-        }
-        return render.moments(found, query, [name for name, value in given.items() if value])
+        found = self._services.get().search(query, limit=limit, **asked)
+        text = render.moments(found, query, [name for name, value in asked.items() if value is not None])
+        return f"{text}\nNot all was searched: {found.note}." if found.note else text
 
     def timeline(
         self,
@@ -201,19 +200,15 @@ STATUS = "What is recorded and how far search is behind. Use it when search find
 
 
 def time_us(name: str, value: str | None) -> int | None:
-    """An ISO date or time as µs since the epoch; UTC where it names no zone. Raises InputError."""
+    """A date or time as µs since the epoch; UTC where it names no zone. Raises InputError."""
+    from session_mgmt_mcp.projections.query_times import parse_time
+
     if not value:
         return None
     try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise InputError(
-            f"{name}={value!r} is no ISO date or time; write 2026-07-28 or 2026-07-28T14:30"
-        ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+        return parse_time(value, datetime.now(UTC))
+    except InputError as error:
+        raise InputError(f"{name}={error}") from None
 
 
 def working_folder() -> str | None:
