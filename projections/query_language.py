@@ -258,7 +258,7 @@ def _value(
         raise
     except InputError as error:
         raise QueryError(str(error), query, term.start, term.end) from None
-    return term.value
+    return " ".join(term.value.split()) if term.name == "phrase" else term.value.strip()
 
 
 def _take_time(term: _Term, now: datetime | None, times: dict[str, int]) -> None:
