@@ -1,0 +1,90 @@
+"""Scanning vectors without a graph: Hamming distances of binary codes, then exact scores of the nearest codes' rows.
+
+A code keeps the signs of a vector (`vector_blocks.codes_of`). Codes that differ in few bits belong to vectors with a
+small angle (Charikar, "Similarity estimation techniques from rounding algorithms", 2002), so the exact score is needed
+for the nearest codes only. Everything here is a pass over whole arrays in pieces that fit a processor's cache.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from session_mgmt_mcp.projections.vector_blocks import Codes, Halves, codes_of
+
+Distances = npt.NDArray[np.uint16]
+Indices = npt.NDArray[np.intp]
+Scores = npt.NDArray[np.float32]
+
+CODES_AT_ONCE = 1 << 15  # 256 KB of words: two such buffers fit a level-2 cache
+ROWS_AT_ONCE = 512
+WORDS_A_BYTE = 3  # 3 * 64 differing bits are the most a byte counts in whole words
+SCORE_MAX = 1.05  # of vectors of length 1, with what float16 rounds off; beyond it a row is damaged
+_HALF_BITS = np.int32(
+    0x8FFFE000 - (1 << 32)
+)  # the sign, and exponent and fraction of a float16 moved up by 13
+_HALF_SCALE = np.float32(2.0**112)  # the exponents of float32 and float16 are 112 apart
+
+
+def query_code(query: Scores) -> npt.NDArray[np.uint64]:
+    """The code of one vector: uint64 [words]."""
+    return np.ascontiguousarray(codes_of(query[None])[:, 0])
+
+
+def distances(codes: Codes, code: npt.NDArray[np.uint64], out: Distances) -> None:
+    """Into `out` [n]: how many bits of each of the codes [words, n] differ from `code` [words]."""
+    n = min(CODES_AT_ONCE, codes.shape[1])
+    words, bits, group = np.empty(n, np.uint64), np.empty(n, np.uint8), np.empty(n, np.uint8)
+    for first in range(0, codes.shape[1], CODES_AT_ONCE):
+        part = codes[:, first : first + CODES_AT_ONCE]
+        n = part.shape[1]
+        total = out[first : first + n]
+        for word in range(len(part)):
+            counted = group if word % WORDS_A_BYTE == 0 else bits
+            np.bitwise_xor(part[word], code[word], out=words[:n])
+            np.bitwise_count(words[:n], out=counted[:n])
+            if counted is bits:
+                np.add(group[:n], bits[:n], out=group[:n])
+            if word % WORDS_A_BYTE == WORDS_A_BYTE - 1 or word == len(part) - 1:
+                if word < WORDS_A_BYTE:
+                    total[:] = group[:n]
+                else:
+                    np.add(total, group[:n], out=total)
+
+
+def nearest_codes(found: Distances, n: int) -> Indices:
+    """Where the n smallest distances are, ascending; of equal ones the first."""
+    if n >= len(found):
+        return np.arange(len(found))
+    reached = np.cumsum(np.bincount(found))
+    limit = int(np.searchsorted(reached, n))
+    below = np.flatnonzero(found < limit)
+    return np.sort(np.concatenate([below, np.flatnonzero(found == limit)[: n - len(below)]]))
+
+
+def exact_scores(rows: Halves, at: Indices, query: Scores) -> Scores:
+    """Inner products of some of the rows [n, dimension] with the query; NaN where a row is not of length 1.
+
+    Float16 becomes float32 by moving its bits, as numpy's own conversion takes five times as long: exact for all finite
+    numbers; the exponents' difference is made up for in the query.
+    """
+    out = np.empty(len(at), np.float32)
+    scaled = query * _HALF_SCALE
+    for first in range(0, len(at), ROWS_AT_ONCE):
+        part = rows[at[first : first + ROWS_AT_ONCE]]
+        wide: npt.NDArray[Any] = part.view(np.int16).astype(np.int32)
+        np.left_shift(wide, 13, out=wide)
+        np.bitwise_and(wide, _HALF_BITS, out=wide)
+        np.dot(wide.view(np.float32), scaled, out=out[first : first + len(part)])
+    out[np.abs(out) > SCORE_MAX] = np.nan
+    return out
+
+
+def best(scores: Scores, k: int) -> Indices:
+    """Where the k highest scores are, the highest first, the first of equal ones first; NaN is none."""
+    kept = np.flatnonzero(~np.isnan(scores))
+    if k < len(kept):
+        limit = np.partition(scores[kept], len(kept) - k)[len(kept) - k]
+        kept = kept[scores[kept] >= limit]
+    order: Indices = kept[np.argsort(-scores[kept], kind="stable")[:k]]
+    return order
