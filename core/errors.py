@@ -74,3 +74,17 @@ class SettingsFileError(SessionMgmtError):
 
     kind = "settings_file"
     exit_code = 6
+
+
+class SettingsError(SessionMgmtError):
+    """A setting of ours from the environment is malformed."""
+
+    kind = "settings"
+    exit_code = 6
+
+
+class EmbeddingError(SessionMgmtError):
+    """The embedding model cannot be loaded or run. Search goes on without vectors."""
+
+    kind = "embedding"
+    exit_code = 6

@@ -2,13 +2,21 @@
 
 import os
 
-from session_mgmt_mcp.core.errors import DataFolderError
+from session_mgmt_mcp.core.errors import DataFolderError, SettingsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
 DATA_DIR_VARIABLE = "SESSION_MGMT_DATA_DIR"
+PREFIX = "SESSION_MGMT_"  # before a variable's name it says the same and wins, where another program reads the bare name
+MODEL_VARIABLE = "EMBEDDING_MODEL_PATH"
+CACHE_VARIABLE = "EMBEDDING_CACHE_SIZE"
+WORKERS_VARIABLE = "MAX_WORKERS"
+CACHE_DEFAULT = 512
+CACHE_MAX = 1_000_000  # 1.5 GB of the shipped model's vectors
+WORKERS_DEFAULT = 1
+WORKERS_MAX = 256
 BLOB_BYTES_MIN = 8192  # shorter strings stay in their payload: an event of their own costs about 200 bytes
 
 
@@ -41,3 +49,41 @@ def data_dir() -> "Path":
     from pathlib import Path
 
     return Path(data_folder())
+
+
+def embedding_model_path() -> "Path | None":
+    """`EMBEDDING_MODEL_PATH`: the folder of the user's own embedding model. None: the shipped one."""
+    from pathlib import Path
+
+    _, named = _read(MODEL_VARIABLE)
+    return Path(os.path.abspath(os.path.expanduser(named))) if named else None
+
+
+def embedding_cache_size() -> int:
+    """`EMBEDDING_CACHE_SIZE`: how many queries' vectors are kept, 0 for none. Raises SettingsError."""
+    return _number(CACHE_VARIABLE, CACHE_DEFAULT, 0, CACHE_MAX)
+
+
+def max_workers() -> int:
+    """`MAX_WORKERS`: threads that embed at once. Raises SettingsError."""
+    return _number(WORKERS_VARIABLE, WORKERS_DEFAULT, 1, WORKERS_MAX)
+
+
+def _read(variable: str) -> tuple[str, str]:
+    """The name under which a variable is set, and its value; "" where it is not, or empty."""
+    for name in (PREFIX + variable, variable):
+        value = os.environ.get(name, "").strip()
+        if value:
+            return name, value
+    return variable, ""
+
+
+def _number(variable: str, default: int, low: int, high: int) -> int:
+    name, value = _read(variable)
+    if not value:
+        return default
+    if not (len(value) < 10 and value.isascii() and value.isdigit() and low <= int(value) <= high):
+        raise SettingsError(
+            f"{name} is {value[:40]!r}: set it to a whole number from {low} to {high}, or unset it"
+        )
+    return int(value)

@@ -1,0 +1,240 @@
+"""Texts to vectors, by an ONNX model on the CPU. Nothing is downloaded and nothing is sent anywhere."""
+
+import importlib.util
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from session_mgmt_mcp.core.errors import EmbeddingError, SessionMgmtError
+from session_mgmt_mcp.core.settings import embedding_cache_size, max_workers
+from session_mgmt_mcp.projections.embedding_model import ModelFolder, open_folder
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+    from tokenizers import Tokenizer
+
+Vectors = npt.NDArray[np.float32]
+
+BATCH_TEXTS = 8  # more at once is no faster
+BATCH_TOKENS = 2048  # of a batch, padding included: bounds the memory of long texts
+_LETTERS_PER_TOKEN_MAX = 64  # what is beyond max_tokens times this is not even tokenised
+_NORM_MIN = 1e-12
+_BITS = 8  # the vectors' signs are kept as whole bytes
+_ERRORS_ONLY = 3
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_INTEGERS = {"tensor(int64)": np.dtype(np.int64), "tensor(int32)": np.dtype(np.int32)}
+_OUTPUT = "sentence_embedding"  # taken where there are several
+
+
+def embedding_available() -> str | None:
+    """Why there are no embeddings here, with the mend; None where there are. Loads nothing."""
+    for module in ("onnxruntime", "tokenizers"):
+        if importlib.util.find_spec(module) is None:
+            return _not_installed(module)
+    try:
+        open_folder()
+    except SessionMgmtError as error:
+        return str(error)
+    return None
+
+
+class Embedder:
+    """A loaded model. Thread-safe; about 80 MB, and up to 50 MB more while it embeds (the shipped one)."""
+
+    def __init__(
+        self, folder: ModelFolder, session: "InferenceSession", tokenizer: "Tokenizer", model_id: str
+    ) -> None:
+        self.folder = folder
+        self.model_id = model_id
+        self._session = session
+        self._tokenizer = tokenizer
+        self._pad = _pad_id(tokenizer)
+        tokenizer.enable_truncation(folder.settings.max_tokens)
+        tokenizer.no_padding()  # a file may ask for a fixed length: all would cost what the longest does
+        self._letters_max = folder.settings.max_tokens * _LETTERS_PER_TOKEN_MAX
+        self._inputs = _inputs(folder, session)
+        self._output = _output(folder, session)
+        self._queries: OrderedDict[str, Vectors] = OrderedDict()
+        self._queries_max = embedding_cache_size()
+        self._lock = threading.Lock()
+        self.dimension = self._dimension()
+
+    @classmethod
+    def open(cls, folder: Path | None = None, *, workers: int | None = None) -> "Embedder":
+        """Load the model in `folder` (default: `EMBEDDING_MODEL_PATH`, else the shipped one), to run on at most `workers`
+        threads (default: `MAX_WORKERS`).
+
+        Raises EmbeddingError where that cannot be done, SettingsError where a setting is malformed; both name the mend.
+        """
+        found = open_folder(folder)
+        threads = workers or max_workers()
+        with ThreadPoolExecutor(3, "model") as pool:  # all three leave Python's lock
+            session = pool.submit(_session, found, threads)
+            tokenizer = pool.submit(_tokenizer, found)
+            model_id = pool.submit(found.model_id)
+            return cls(found, session.result(), tokenizer.result(), model_id.result())
+
+    def embed_query(self, text: str) -> Vectors:
+        """float32 [dimension] of length 1, read-only. What is beyond the model's longest text is left out."""
+        with self._lock:
+            known = self._queries.get(text)
+            if known is not None:
+                self._queries.move_to_end(text)
+                return known
+        vector: Vectors = self._run([self._tokens(self.folder.settings.query_prefix + text)])[0]
+        vector.flags.writeable = False
+        with self._lock:
+            self._queries[text] = vector
+            while len(self._queries) > self._queries_max:
+                self._queries.popitem(last=False)
+        return vector
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        """float32 [n, dimension], each of length 1, in the order of `texts`.
+
+        Texts of like length are run together. An 8-bit model's activations share a scale, so a vector depends a little on
+        its company (cosine about .995 to the one alone).
+        """
+        tokens = [self._tokens(self.folder.settings.passage_prefix + text) for text in texts]
+        found = np.empty((len(tokens), self.dimension), np.float32)
+        for batch in batches([len(each) for each in tokens]):
+            found[batch] = self._run([tokens[at] for at in batch])
+        return found
+
+    def _tokens(self, text: str) -> list[int]:
+        # one by one: encode_batch starts threads of its own, which a fork would not survive and MAX_WORKERS not bound
+        ids: list[int] = self._tokenizer.encode(text[: self._letters_max]).ids
+        return ids or [self._pad]
+
+    def _run(self, tokens: Sequence[Sequence[int]]) -> Vectors:
+        """Vectors of texts that were brought to one length."""
+        ids = np.full((len(tokens), max(map(len, tokens))), self._pad, np.int64)
+        mask = np.zeros_like(ids)
+        for row, each in enumerate(tokens):
+            ids[row, : len(each)] = each
+            mask[row, : len(each)] = 1
+        values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        fed = {name: values[name].astype(kind, copy=False) for name, kind in self._inputs.items()}
+        try:
+            raw = self._session.run([self._output], fed)[0]
+        except Exception as error:  # onnxruntime's errors have no common class but this
+            what = f"the model failed on a text of {ids.shape[1]} tokens: {_first_line(error)}"
+            mend = "set max_tokens in its embed.json to what it can read, or take another model"
+            raise EmbeddingError(f"{self.folder.model}: {what}; {mend}") from error
+        return self._normalised(np.asarray(raw, np.float32), mask)
+
+    def _normalised(self, raw: Vectors, mask: npt.NDArray[np.int64]) -> Vectors:
+        if raw.ndim == 3:
+            raw = raw[:, 0] if self.folder.settings.pooling == "cls" else _mean(raw, mask)
+        if raw.ndim != 2 or len(raw) != len(mask) or not np.isfinite(raw).all():
+            what = f"its output {self._output} {list(raw.shape)} is no vector a text, or not finite"
+            raise EmbeddingError(f"{self.folder.model}: {what}; {self.folder.mend}")
+        found: Vectors = raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), _NORM_MIN)
+        return found
+
+    def _dimension(self) -> int:
+        """As the model declares it, else as it turns out."""
+        declared = next(each for each in self._session.get_outputs() if each.name == self._output).shape[-1]
+        found = declared if isinstance(declared, int) else self._run([self._tokens("a")]).shape[1]
+        if found <= 0 or found % _BITS:
+            what = f"its vectors have {found} dimensions, not a multiple of {_BITS}"
+            raise EmbeddingError(f"{self.folder.model}: {what}; take another model")
+        return found
+
+
+def batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Places of texts to run together: of like length, few enough, and not too long in all."""
+    found: list[list[int]] = []
+    for at in sorted(range(len(lengths)), key=lengths.__getitem__):
+        batch = found[-1] if found else []
+        if not batch or len(batch) == BATCH_TEXTS or (len(batch) + 1) * lengths[at] > BATCH_TOKENS:
+            batch = []
+            found.append(batch)
+        batch.append(at)
+    return found
+
+
+def _mean(tokens: Vectors, mask: npt.NDArray[np.int64]) -> Vectors:
+    weights = mask[:, :, None].astype(np.float32)
+    found: Vectors = (tokens * weights).sum(1) / weights.sum(1)
+    return found
+
+
+def _session(folder: ModelFolder, threads: int) -> "InferenceSession":
+    """The model on the CPU. Raises EmbeddingError where it is none."""
+    try:
+        import onnxruntime as runtime
+    except ImportError as error:
+        raise EmbeddingError(_not_installed("onnxruntime")) from error
+    runtime.disable_telemetry_events()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other people's cores
+    if folder.shipped:  # already fused: looking for more costs a fifth of the load and finds nothing
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return runtime.InferenceSession(str(folder.model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common class but this
+        what = f"onnxruntime cannot load it: {_first_line(error)}"
+        raise EmbeddingError(f"{folder.model}: {what}; {folder.mend}") from error
+
+
+def _tokenizer(folder: ModelFolder) -> "Tokenizer":
+    """Raises EmbeddingError where the file is damaged."""
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise EmbeddingError(_not_installed("tokenizers")) from error
+    try:
+        return Tokenizer.from_file(str(folder.tokenizer))
+    except Exception as error:  # the library raises nothing narrower
+        what = f"it is no tokenizer: {_first_line(error)}"
+        raise EmbeddingError(f"{folder.tokenizer}: {what}; {folder.mend}") from error
+
+
+def _inputs(folder: ModelFolder, session: "InferenceSession") -> dict[str, "np.dtype[Any]"]:
+    """What the model is fed, and as what. Raises EmbeddingError where that is not a text's tokens."""
+    found: dict[str, np.dtype[Any]] = {}
+    for each in session.get_inputs():
+        if each.name not in _INPUTS or each.type not in _INTEGERS:
+            what = f"its input {each.name} of {each.type} is none of {', '.join(_INPUTS)} (int64 or int32)"
+            raise EmbeddingError(f"{folder.model}: {what}; take a model that embeds text")
+        found[each.name] = _INTEGERS[each.type]
+    if "input_ids" not in found:
+        raise EmbeddingError(f"{folder.model}: it has no input input_ids; take a model that embeds text")
+    return found
+
+
+def _output(folder: ModelFolder, session: "InferenceSession") -> str:
+    """The output to read. Raises EmbeddingError where it cannot be a vector a text or a token."""
+    outputs = session.get_outputs()
+    taken = next((each for each in outputs if each.name == _OUTPUT), outputs[0])
+    if len(taken.shape) not in (2, 3) or not taken.type.startswith("tensor(float"):
+        what = f"its output {taken.name} is {taken.type} {taken.shape}, not vectors of texts or tokens"
+        raise EmbeddingError(f"{folder.model}: {what}; take a model that embeds text")
+    name: str = taken.name
+    return name
+
+
+def _pad_id(tokenizer: "Tokenizer") -> int:
+    """What fills up shorter texts: the mask hides it, but some models count it."""
+    if tokenizer.padding:
+        return int(tokenizer.padding["pad_id"])
+    known = (tokenizer.token_to_id(name) for name in ("[PAD]", "<pad>"))
+    return next((number for number in known if number is not None), 0)
+
+
+def _not_installed(module: str) -> str:
+    return f"{module} is not installed: pip install {module}, or install session-mgmt-mcp again"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
