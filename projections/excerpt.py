@@ -67,6 +67,20 @@ def excerpt(finds: list[Find], text: str) -> str:
     return f"{lead}{cut.rsplit(' ', 1)[0] if ' ' in cut[room // 2 :] else cut}…"
 
 
+def marks(stems: Iterable[str], line: str) -> tuple[tuple[int, int], ...]:
+    """Spans of the words of a line that begin with one of the stems: start, end; in order, apart from each other."""
+    out: list[tuple[int, int]] = []
+    for start, stem in find(stems, line):
+        end = start + len(stem)
+        while end < len(line) and line[end].isalnum():
+            end += 1
+        if out and start <= out[-1][1]:
+            out[-1] = (out[-1][0], max(end, out[-1][1]))
+        else:
+            out.append((start, end))
+    return tuple(out)
+
+
 def _word_start(text: str, at: int) -> int:
     space = text.find(" ", at, at + 20)
     return space + 1 if space >= 0 else at

@@ -1,89 +1,138 @@
-"""Ranking: small pure functions from lexical scores to an order of moments.
+"""Ranking: small pure functions from what matched to an order of moments.
 
-score = .5 (L + .25 L_prev + .1 L_next) + 1.0 max over the session of L + .7 S + .1 M + .02 R
+score =  L  + L_prev + L_next      BM25 of the row, over the best of the query; of the rows before and after it
+       + D  + D_prev + D_next      cosine of its best passage, spread between a floor and the best; the same
+       + max L + max D + S         the best L and D of its session; BM25 of the session's document, over the best
+       + A + M + R                 the query names who said it; its tool or a file; how recent it is
 
-L: BM25 of the row, divided by the best of the query. L_prev, L_next: L of the rows before and after it in its session.
-S: BM25 of the session's document, divided by the best. M: how much of the query names the row's actor, tool or file.
-R: recency, 1 for the newest candidate. Dense scores, once there are vectors, join in `combine` beside L and S.
+each times its weight. The shapes come from measurements on LoCoMo and on coding sessions (benchmarks/quality.py, which
+can switch every term off); neighbours are looked for among the candidates alone, which lost nothing there.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-LEXICAL = 0.5
-PREVIOUS = 0.25
-NEXT = 0.1
-BEST_OF_SESSION = 1.0
-SESSION_DOCUMENT = 0.7
-METADATA = 0.1
-RECENCY = 0.02
+import numpy as np
+import numpy.typing as npt
+
+Numbers = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float64]
+
 PART_OF_NAME = 0.5  # weight of `key` where the query says `cache_key`
 FIELD_BOOSTS = {"body": 1.0, "result": 0.5, "rest": 0.1}
 
 
-class Candidate(NamedTuple):
-    """A row that may be a result. `session` is a number that stands for the session."""
+class Weights(NamedTuple):
+    """What each term of the score counts; 0 switches it off."""
 
-    id: int
-    session: int
-    seq: int
-    occurred_at: int
-    digest: int
-    lexical: float
+    lexical: float = 0.5
+    lexical_previous: float = 0.125
+    lexical_next: float = 0.05
+    dense: float = 0.5
+    dense_previous: float = 0.05
+    dense_next: float = 0.075
+    best_lexical: float = 0.6
+    best_dense: float = 0.5
+    session_document: float = 0.4
+    actor: float = 0.4
+    metadata: float = 0.2
+    recency: float = 0.02
 
 
-def normalised(scores: Mapping[int, float]) -> dict[int, float]:
+WORDS_ALONE = Weights(
+    best_lexical=1.0, session_document=0.7, dense=0.0, best_dense=0.0
+)  # where nothing has vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Rows that may be results, a column each. `sessions` are numbers that stand for sessions; times in µs, 0 unknown.
+
+    `dense`: the cosine of the row's best passage, NaN where it has no vector; `named`, `about`: 1 where the query names
+    the row's actor; its tool or a file of it.
+    """
+
+    ids: Numbers
+    sessions: Numbers
+    seqs: Numbers
+    times: Numbers
+    digests: Numbers
+    lexical: Scores
+    dense: Scores
+    named: Scores
+    about: Scores
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def share(scores: Scores) -> Scores:
     """Divided by the largest; empty or all zero: as they are."""
-    best = max(scores.values(), default=0.0)
-    return {key: score / best for key, score in scores.items()} if best > 0 else dict(scores)
+    best = scores.max(initial=0.0)
+    return scores / best if best > 0 else scores
 
 
-def with_neighbours(candidates: Sequence[Candidate], lexical: Mapping[int, float]) -> dict[int, float]:
-    """L + PREVIOUS L_prev + NEXT L_next by row id; neighbours are rows next to each other in one session."""
-    at = {(c.session, c.seq): lexical[c.id] for c in candidates}
-    return {
-        c.id: lexical[c.id]
-        + PREVIOUS * at.get((c.session, c.seq - 1), 0.0)
-        + NEXT * at.get((c.session, c.seq + 1), 0.0)
-        for c in candidates
-    }
+def spread(cosines: Scores, floor: float) -> Scores:
+    """0 at the floor and below, and where there is no vector; 1 at the best."""
+    best = float(np.nanmax(cosines, initial=-1.0))
+    if best <= floor:
+        return np.where(cosines >= best, 1.0, 0.0) if len(cosines) else cosines
+    return np.nan_to_num(np.clip((cosines - floor) / (best - floor), 0.0, None))
 
 
-def best_of_sessions(candidates: Iterable[Candidate], lexical: Mapping[int, float]) -> dict[int, float]:
-    """The best L of each session."""
-    best: dict[int, float] = {}
-    for c in candidates:
-        best[c.session] = max(best.get(c.session, 0.0), lexical[c.id])
-    return best
+def floor_of(nearest: npt.NDArray[np.floating[Any]]) -> float:
+    """Where `spread` begins: as far below the last of the nearest passages as the best is above it."""
+    return float(2 * nearest.min() - nearest.max()) if len(nearest) else 1.0
 
 
-def recency(times: Iterable[int]) -> dict[int, float]:
-    """0 to 1 for each time, by its rank among the known ones; unknown times (0) get 0."""
-    known = sorted({t for t in times if t > 0})
-    return {0: 0.0, **{t: (i + 1) / len(known) for i, t in enumerate(known)}}
+def neighbours(sessions: Numbers, seqs: Numbers, values: Scores) -> tuple[Scores, Scores]:
+    """The values of the rows just before and just after each in its session; 0 where it is no candidate."""
+    order = np.lexsort((seqs, sessions))
+    adjacent = (np.diff(sessions[order]) == 0) & (np.diff(seqs[order]) == 1)
+    earlier, later = order[:-1][adjacent], order[1:][adjacent]
+    previous, following = np.zeros(len(values)), np.zeros(len(values))
+    previous[later] = values[earlier]
+    following[earlier] = values[later]
+    return previous, following
 
 
-def combine(candidates: Sequence[Candidate], sessions: Mapping[int, float]) -> dict[int, float]:
-    """The score of every candidate by its id, but for M; `sessions`: BM25 of session documents."""
-    lexical = normalised({c.id: c.lexical for c in candidates})
-    turns = with_neighbours(candidates, lexical)
-    best = best_of_sessions(candidates, lexical)
-    documents = normalised(sessions)
-    recent = recency(c.occurred_at for c in candidates)
-    return {
-        c.id: LEXICAL * turns[c.id]
-        + BEST_OF_SESSION * best[c.session]
-        + SESSION_DOCUMENT * documents.get(c.session, 0.0)
-        + RECENCY * recent[max(c.occurred_at, 0)]
-        for c in candidates
-    }
+def best_of_sessions(sessions: Numbers, values: Scores) -> Scores:
+    """For each row the best value among the rows of its session."""
+    numbers, at = np.unique(sessions, return_inverse=True)
+    best = np.zeros(len(numbers))
+    np.maximum.at(best, at, values)
+    return best[at]
 
 
-def metadata_match(query_tokens: Iterable[str], row_tokens: Iterable[str]) -> float:
-    """1 where the query names the row's tool, actor or a file of it, else 0."""
-    return 1.0 if set(query_tokens) & set(row_tokens) else 0.0
+def recency(times: Numbers) -> Scores:
+    """0 to 1 for each time, by its rank among the known ones; unknown times get 0."""
+    known = np.unique(times[times > 0])
+    if not len(known):
+        return np.zeros(len(times))
+    return np.where(times > 0, (np.searchsorted(known, times) + 1) / len(known), 0.0)
 
 
-def ordered(candidates: Iterable[Candidate], scores: Mapping[int, float]) -> list[Candidate]:
-    """Best first; equal scores: the later row first."""
-    return sorted(candidates, key=lambda c: (-scores[c.id], -c.id))
+def combine(found: Candidates, documents: Scores, floor: float, weights: Weights) -> Scores:
+    """The score of every candidate. `documents`: BM25 of each one's session document, over the best; `floor`: see
+    `floor_of`.
+    """
+    w = weights
+    lexical, dense = share(found.lexical), spread(found.dense, floor)
+    score = w.lexical * lexical + w.dense * dense
+    for values, previous, following in (
+        (lexical, w.lexical_previous, w.lexical_next),
+        (dense, w.dense_previous, w.dense_next),
+    ):
+        if previous or following:
+            before, after = neighbours(found.sessions, found.seqs, values)
+            score += previous * before + following * after
+    score += w.best_lexical * best_of_sessions(found.sessions, lexical)
+    score += w.best_dense * best_of_sessions(found.sessions, dense)
+    score += w.session_document * documents
+    score += w.actor * found.named + w.metadata * found.about
+    return score + w.recency * recency(found.times)
+
+
+def ordered(ids: Numbers, scores: Scores) -> Numbers:
+    """Places of the candidates, best first; equal scores: the later row first."""
+    return np.lexsort((-ids, -scores))

@@ -36,6 +36,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     tool: str = ""
     files: tuple[str, ...] = ()
     excerpt: str  # the part of the text around the matching words, one line
+    marks: tuple[tuple[int, int], ...] = ()  # where it has matching words: start and end in characters
     score: float
     why: str  # which words matched where
     copies: int = 1  # results with the same text that were folded into this one

@@ -1,27 +1,32 @@
-"""Search: candidates from the published lexical index and from the log's tail, ranked together."""
+"""Search: candidates by words and by meaning, from what is published and from the log's tail, ranked together."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
+import numpy as np
 import tantivy
 
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.core.ports import EventLog
 from session_mgmt_mcp.projections import ranking
-from session_mgmt_mcp.projections.analysis import tokens_of, word_tokens
+from session_mgmt_mcp.projections.analysis import word_tokens
 from session_mgmt_mcp.projections.analysis import words as words_of
-from session_mgmt_mcp.projections.documents import number_of, sameness
-from session_mgmt_mcp.projections.excerpt import (
-    EXCERPT_CHARS_MAX,
-    Find,
-    excerpt,
-    find,
-    matched_words,
-    open_stem,
+from session_mgmt_mcp.projections.candidates import (
+    Hit,
+    Names,
+    among,
+    hit_of,
+    hits_of,
+    named_rows,
+    names_in,
+    stored,
+    table_of,
+    weighted,
+    without_words,
 )
+from session_mgmt_mcp.projections.documents import number_of
 from session_mgmt_mcp.projections.files import stamp
 from session_mgmt_mcp.projections.filters import NO_FILTERS, Filters
 from session_mgmt_mcp.projections.lexical import (
@@ -31,52 +36,52 @@ from session_mgmt_mcp.projections.lexical import (
     lexical_folder,
     open_indexes,
     published_generation,
-    stored_row,
 )
+from session_mgmt_mcp.projections.meaning import NOTHING, Cosines, Meaning, Vector
+from session_mgmt_mcp.projections.moments import Ranked, folded, listed, moment_of, query_words
 from session_mgmt_mcp.projections.narrowing import Reach, found_ids, must_be_scanned, newest
 from session_mgmt_mcp.projections.narrowing import hits as narrowed_hits
 from session_mgmt_mcp.projections.query_files import STATE_FILE
-from session_mgmt_mcp.projections.ranking import FIELD_BOOSTS, Candidate
+from session_mgmt_mcp.projections.ranking import FIELD_BOOSTS, Weights
 from session_mgmt_mcp.projections.regex_search import TimeLimit, first_match
-from session_mgmt_mcp.projections.results import Moment, Moments
+from session_mgmt_mcp.projections.results import Moments
 from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row
 from session_mgmt_mcp.projections.tail import QueryReader
 from session_mgmt_mcp.projections.tail_index import DocFrequency, TailIndex
 
 ROWS_MAX = 100  # best rows taken as candidates
 SESSIONS_MAX = 20  # sessions whose rows become candidates for the session's sake
+NARROW_ROWS_MAX = 10_000  # rows that filters leave, whose vectors are all compared
 QUERY_TOKENS_MAX = 64
-QUERY_WORDS_MAX = 32
-RERANKED_MIN = 30  # rows looked at whole, at least
-WHY_WORDS_MAX = 8
-_FAST = ("id", "session", "seq", "occurred_at", "digest")
-_WHERE = {
-    "PromptSubmitted": "prompt",
-    "AssistantReplied": "reply",
-    "AssistantThought": "thinking",
-    "ToolCalled": "tool call",
-    "ToolReturned": "result",
-    "ReflectionRemembered": "reflection",
-    "SessionTitled": "title",
-    "ContextCompacted": "compaction summary",
-}
-
-
+SHOWN_MIN = 30  # rows looked at whole, at least: some may be folded into others
+COMMON_SHARE = 0.25  # words that more of the rows have say nothing of meaning
 _NO_STATISTICS = Statistics(0, {})
+_TELLING = {field: boost for field, boost in FIELD_BOOSTS.items() if field != "rest"}
 
 
-class _Found(NamedTuple):
-    candidate: Candidate
-    address: Any  # of the stored row, None for rows of the tail
+class _Near(NamedTuple):
+    """What meaning says of the candidates; `floor`: see `ranking.spread`."""
+
+    cosines: Cosines
+    floor: float
 
 
 class Search:
     """Not thread-safe; `Views` holds the lock and refreshes `reader` first."""
 
-    def __init__(self, log: EventLog, views: Path, reader: QueryReader) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        views: Path,
+        reader: QueryReader,
+        meaning: Meaning | None = None,
+        weights: Weights | None = None,
+    ) -> None:
         self._log = log
         self._folder = lexical_folder(views)
         self._reader = reader
+        self._meaning = meaning
+        self.weights = weights  # None: those for what there is
         self._tail = TailIndex()
         self._rows: LexicalIndex | None = None
         self._sessions: LexicalIndex | None = None
@@ -92,6 +97,8 @@ class Search:
     def refresh(self) -> None:
         """Follow what was published, and index the tail's new rows."""
         changed = self._reload_index()
+        if self._meaning is not None:
+            self._meaning.refresh()
         if changed or self._loads != self._reader.loads:
             self._loads = self._reader.loads
             self._tail.clear()
@@ -143,20 +150,44 @@ class Search:
         """
         if not query.strip() and filters == NO_FILTERS:
             raise InputError("the query is empty: say in words, names or paths what you are looking for")
-        tokens = _query_tokens(query)
-        if not tokens:
+        tokens = query_tokens(query)
+        vector = self._vector(query)
+        if not tokens and vector is None:
             return self._newest(query, filters, limit, time_limit or TimeLimit())
         if must_be_scanned(filters):
             return self._scanned(query, limit, filters, time_limit or TimeLimit())
         sessions = self._session_scores(tokens, filters)
-        found = self._candidates(tokens, filters, sessions)
+        found = self._by_words(tokens, filters, sessions)
         if found is None:  # a phrase of words that many rows have
             return self._scanned(query, limit, filters, time_limit or TimeLimit())
+        near = self._by_meaning(vector, tokens, filters, found)
         shown = self._reader.shows(list(found), self.watermark)
-        candidates = [f.candidate for i, f in found.items() if i in shown]
-        scores = ranking.combine(candidates, sessions)
-        order = ranking.ordered(candidates, scores)
-        return Moments(self._moments(query, tokens, order, scores, found, limit))
+        hits = [hit for hit in found.values() if hit.id in shown]
+        ranked = self._ranked(query, hits, sessions, near, max(SHOWN_MIN, 2 * limit))
+        words = query_words(query)
+        return Moments([moment_of(one, words) for one in folded(ranked)[:limit]])
+
+    def _vector(self, query: str) -> Vector | None:
+        """Of the words that not every other row has."""
+        if self._meaning is None or not any(True for _ in words_of(query)):
+            return None
+        return self._meaning.vector(query, self._without_common)
+
+    def _without_common(self, query: str) -> str:
+        index = self._rows
+        if index is None:
+            return query
+        most = COMMON_SHARE * index.statistics.documents
+        frequency = _frequency(index)
+
+        def is_common(word: str) -> bool:
+            tokens = word_tokens(word)
+            return frequency("actor", word.lower()) > most or (
+                bool(tokens) and all(frequency("body", token) > most for token in tokens)
+            )
+
+        common = {word for word in words_of(query) if is_common(word)}
+        return without_words(query, common)
 
     def _scanned(self, query: str, limit: int, filters: Filters, time_limit: TimeLimit) -> Moments:
         """The best of the rows that patterns and phrases are found in."""
@@ -171,14 +202,14 @@ class Search:
             return Moments()
         rows, note = newest(Reach(self._rows, self._reader), filters, limit, time_limit)
         files = self._reader.files
-        return Moments((_listed(row, query, first_match(files, filters, row)) for row in rows), note)
+        return Moments((listed(row, query, first_match(files, filters, row)) for row in rows), note)
 
     def _session_scores(self, tokens: Mapping[str, float], filters: Filters) -> dict[int, float]:
         """BM25 of the best session documents, by session number."""
         scores: dict[int, float] = {}
         index = self._sessions
-        if index is not None:
-            query = _weighted(index.schema, {"body": 1.0}, tokens, filters.clauses(index.schema, rows=False))
+        if index is not None and tokens:
+            query = weighted(index.schema, {"body": 1.0}, tokens, filters.clauses(index.schema, rows=False))
             hits = index.searcher.search(query, ROWS_MAX, count=False).hits
             numbers = index.searcher.fast_field_values("session", [address for _, address in hits])
             scores.update((int(n or 0), score) for n, (score, _) in zip(numbers, hits, strict=True))
@@ -188,88 +219,152 @@ class Search:
             scores[number] = max(scores.get(number, 0.0), score)
         return scores
 
-    def _candidates(
+    def _by_words(
         self, tokens: Mapping[str, float], filters: Filters, sessions: Mapping[int, float]
-    ) -> dict[int, _Found] | None:
+    ) -> dict[int, Hit] | None:
         """None where too many rows had to be looked at for a phrase."""
-        found: dict[int, _Found] = {}
+        found: dict[int, Hit] = {}
         index = self._rows
         best = sorted(sessions, key=lambda n: -sessions[n])[:SESSIONS_MAX]
-        if index is not None:
+        if index is not None and tokens:
             clauses = filters.clauses(index.schema, rows=True)
-            if not self._collect(
-                index, _weighted(index.schema, FIELD_BOOSTS, tokens, clauses), filters, found
-            ):
+            query = weighted(index.schema, FIELD_BOOSTS, tokens, clauses)
+            if not self._collect(index, query, filters, found):
                 return None
             if best and not filters.one_session:  # the rows that speak for the best sessions
-                among = tantivy.Query.term_set_query(index.schema, "session", best)
-                clauses.append(tantivy.Query.const_score_query(among, 0.0))
-                telling = {field: boost for field, boost in FIELD_BOOSTS.items() if field != "rest"}
-                self._collect(index, _weighted(index.schema, telling, tokens, clauses), filters, found)
+                chosen = tantivy.Query.term_set_query(index.schema, "session", best)
+                clauses.append(tantivy.Query.const_score_query(chosen, 0.0))
+                self._collect(index, weighted(index.schema, _TELLING, tokens, clauses), filters, found)
         statistics = index.statistics if index else _NO_STATISTICS
         scores = self._tail.search(tokens, FIELD_BOOSTS, statistics, _frequency(index))
         kept = 0
         for row_id in sorted(scores, key=lambda i: (-scores[i], -i)):
-            row = self._reader.rows.get(row_id) or self._published_row(row_id)
+            row = self._unindexed(row_id)
             if row is None or not filters.passes(row):
                 continue
-            number, digest = number_of(row.session), sameness(row)
-            candidate = Candidate(row.id, number, row.seq, row.occurred_at, digest, scores[row_id])
-            found[row.id] = _Found(candidate, None)
+            found[row.id] = hit_of(row, scores[row_id])
             kept += 1
             if kept >= 2 * ROWS_MAX:
                 break
         return found
 
     def _collect(
-        self, index: LexicalIndex, query: tantivy.Query, filters: Filters, found: dict[int, _Found]
+        self,
+        index: LexicalIndex,
+        query: tantivy.Query,
+        filters: Filters,
+        found: dict[int, Hit],
+        wanted: int = ROWS_MAX,
     ) -> bool:
         """False where `narrowing.hits` gives up."""
-        hits = narrowed_hits(index, query, filters, ROWS_MAX)
+        hits = narrowed_hits(index, query, filters, wanted)
         if hits is None:
             return False
-        addresses = [address for _, address in hits]
-        columns = [index.searcher.fast_field_values(name, addresses) for name in _FAST]
-        for (score, address), values in zip(hits, zip(*columns, strict=True), strict=True):
-            row_id, session, seq, occurred_at, digest = values
-            candidate = Candidate(row_id, session, seq, occurred_at, digest, score)
-            known = found.get(candidate.id)
-            if known is None or known.candidate.lexical < score:
-                found[candidate.id] = _Found(candidate, address)
+        for hit in hits_of(index, hits):
+            known = found.get(hit.id)
+            if known is None or known.lexical < hit.lexical:
+                found[hit.id] = hit
         return True
 
-    def _published_row(self, row_id: int) -> Row | None:
-        """A row that is published in the query view, but not in the lexical index yet."""
-        return next(self._reader.files.shown_rows("id = ?", [row_id]), None)
+    def _by_meaning(
+        self, vector: Vector | None, tokens: Mapping[str, float], filters: Filters, found: dict[int, Hit]
+    ) -> _Near:
+        """Adds the rows nearest in meaning to `found`; the cosines of all that have vectors."""
+        if vector is None or self._meaning is None:
+            return _Near(NOTHING, 1.0)
+        index = self._rows
+        clauses = filters.clauses(index.schema, rows=True) if index else []
+        few = self._passing(clauses) if clauses else None
+        if few is None:
+            ids = self._meaning.nearest(vector, narrowed=bool(clauses))
+        else:
+            ids = self._meaning.nearest_among(few, vector)
+        new = [i for i in ids if i not in found]
+        begin = (self.watermark + 1) << ORDINAL_BITS
+        published = [i for i in new if i < begin]
+        if index is not None and published:
+            query = among(index.schema, published, FIELD_BOOSTS, tokens, clauses)
+            self._collect(index, query, filters, found, len(published))
+        for row_id in new[len(published) :] if len(published) < len(new) else ():
+            row = self._unindexed(row_id)
+            if row is not None and filters.passes(row):
+                found[row_id] = hit_of(row, 0.0)
+        cosines = self._meaning.cosines(list(found), vector)
+        nearest = sorted((cosines.best[i] for i in ids if i in cosines.best and i in found), reverse=True)
+        return _Near(cosines, ranking.floor_of(np.array(nearest[:ROWS_MAX])))
 
-    def _row(self, found: _Found) -> Row | None:
-        if found.address is None or self._rows is None:
-            return self._reader.rows.get(found.candidate.id) or self._published_row(found.candidate.id)
-        return stored_row(bytes(self._rows.searcher.doc(found.address)["stored"][0]))
+    def _passing(self, clauses: list[tantivy.Query]) -> list[int] | None:
+        """Ids of all published rows that meet the clauses, None where they are many."""
+        index = self._rows
+        if index is None:
+            return []
+        query = tantivy.Query.boolean_query([(tantivy.Occur.Must, clause) for clause in clauses])
+        hits = index.searcher.search(query, NARROW_ROWS_MAX + 1, count=False).hits
+        if len(hits) > NARROW_ROWS_MAX:
+            return None
+        ids = index.searcher.fast_field_values("id", [address for _, address in hits])
+        return [int(i) for i in ids if i is not None]
 
-    def _moments(
-        self,
-        query: str,
-        tokens: Mapping[str, float],
-        order: list[Candidate],
-        scores: dict[int, float],
-        found: Mapping[int, _Found],
-        limit: int,
-    ) -> list[Moment]:
-        copies = Counter(c.digest for c in order)
-        firsts = list({c.digest: c for c in reversed(order)}.values())
-        firsts = ranking.ordered(firsts, scores)[: max(RERANKED_MIN, 2 * limit)]
-        rows = {c.id: row for c in firsts if (row := self._row(found[c.id])) is not None}
-        for c in firsts:
-            if c.id in rows:
-                match = ranking.metadata_match(tokens, _metadata_tokens(rows[c.id]))
-                scores[c.id] += ranking.METADATA * match
-        words = _query_words(query)
-        return [
-            _moment(rows[c.id], scores[c.id], copies[c.digest], words)
-            for c in ranking.ordered(firsts, scores)[:limit]
-            if c.id in rows
-        ]
+    def _unindexed(self, row_id: int) -> Row | None:
+        """A row that is not in the lexical index yet: of the tail, or published in the query view alone."""
+        return self._reader.rows.get(row_id) or next(self._reader.files.shown_rows("id = ?", [row_id]), None)
+
+    def _ranked(
+        self, query: str, hits: list[Hit], sessions: Mapping[int, float], near: _Near, wanted: int
+    ) -> list[Ranked]:
+        """The best of the hits, those that say the same as one."""
+        if not hits:
+            return []
+        actors, about = self._named(query, hits)
+        found = table_of(hits, near.cosines.best, actors, about)
+        best = max(sessions.values(), default=0.0) or 1.0
+        documents = np.array([sessions.get(n, 0.0) / best for n in found.sessions.tolist()])
+        weights = self.weights or (Weights() if near.cosines.best else ranking.WORDS_ALONE)
+        scores = ranking.combine(found, documents, near.floor, weights)
+        copies = Counter(found.digests.tolist())
+        out: list[Ranked] = []
+        seen: set[int] = set()
+        for at in ranking.ordered(found.ids, scores).tolist():
+            hit = hits[at]
+            if hit.digest in seen:
+                continue
+            seen.add(hit.digest)
+            row = self._row(hit)
+            if row is not None:
+                passage = (
+                    near.cosines.passage.get(hit.id, 0)
+                    if near.cosines.best.get(hit.id, -1.0) > near.floor
+                    else 0
+                )
+                out.append(Ranked(row, float(scores[at]), copies[hit.digest], passage))
+                if len(out) == wanted:
+                    break
+        return out
+
+    def _row(self, hit: Hit) -> Row | None:
+        if hit.row is not None or self._rows is None:
+            return hit.row
+        return stored(self._rows, hit)
+
+    def _named(self, query: str, hits: list[Hit]) -> tuple[set[int], set[int]]:
+        """Ids of the hits whose actor, and of those whose tool or file the query names."""
+        names = self._names(query)
+        actors = {h.id for h in hits if h.row is not None and h.row.actor.lower() in names.actors}
+        index = self._rows
+        if index is None:
+            return actors, set()
+        published = [hit.id for hit in hits if hit.row is None]
+        actors |= named_rows(index, published, [("actor", name) for name in names.actors])
+        return actors, named_rows(index, published, names.things)
+
+    def _names(self, query: str) -> Names:
+        frequency = _frequency(self._rows)
+        return names_in(
+            query,
+            lambda field, term: (
+                frequency(field, term) > 0 or (field == "actor" and term in self._tail.actors)
+            ),
+        )
 
 
 def _frequency(index: LexicalIndex | None) -> DocFrequency:
@@ -279,7 +374,7 @@ def _frequency(index: LexicalIndex | None) -> DocFrequency:
     return lambda field, token: int(searcher.doc_freq(field, token))
 
 
-def _query_tokens(query: str) -> dict[str, float]:
+def query_tokens(query: str) -> dict[str, float]:
     """Token -> its weight: how often the query has it. Of very long queries the first tokens."""
     weights: Counter[str] = Counter()
     for word in words_of(query):
@@ -290,89 +385,3 @@ def _query_tokens(query: str) -> dict[str, float]:
         if len(weights) >= QUERY_TOKENS_MAX:
             break
     return dict(list(weights.items())[:QUERY_TOKENS_MAX])
-
-
-def _weighted(
-    schema: tantivy.Schema,
-    boosts: Mapping[str, float],
-    tokens: Mapping[str, float],
-    clauses: list[tantivy.Query],
-) -> tantivy.Query:
-    """Any of the tokens in any of the fields, and all of the clauses."""
-    query = tantivy.Query
-    any_of = [
-        (
-            tantivy.Occur.Should,
-            query.boost_query(query.term_query(schema, field, token, "freq"), boost * weight),
-        )
-        for field, boost in boosts.items()
-        for token, weight in tokens.items()
-    ]
-    matching = query.boolean_query(any_of)
-    if not clauses:
-        return matching
-    must = tantivy.Occur.Must
-    return query.boolean_query([(must, matching), *((must, clause) for clause in clauses)])
-
-
-def _metadata_tokens(row: Row) -> list[str]:
-    names = [file.replace("\\", "/").rsplit("/", 1)[-1] for file in row.files]
-    actor = "" if row.actor in ("assistant", "tool", "system", "unknown") else row.actor
-    return tokens_of(f"{row.tool} {actor} {row.branch}") + [name.lower() for name in names]
-
-
-def _query_words(query: str) -> dict[str, list[str]]:
-    """The query's words -> the stems a text must have for them."""
-    out: dict[str, list[str]] = {}
-    for word in words_of(query):
-        stems = word_tokens(word)
-        if stems and len(out) < QUERY_WORDS_MAX:
-            out[word.lower()] = [open_stem(stem) for stem in stems]
-    return out
-
-
-def _moment(row: Row, score: float, copies: int, words: Mapping[str, list[str]]) -> Moment:
-    stems = list(dict.fromkeys(stem for having in words.values() for stem in having))
-    text, finds = row.text, find(stems, row.text)
-    if row.edit:
-        in_edit = find(stems, row.edit)
-        if len({f.stem for f in in_edit}) > len({f.stem for f in finds}):
-            text, finds = row.edit, in_edit
-    return Moment(
-        session=row.session,
-        position=row.position,
-        record=row.record,
-        occurred_at=row.occurred_at,
-        project=row.project,
-        assistant=row.assistant,
-        actor=row.actor,
-        kind=row.kind,
-        tool=row.tool,
-        files=row.files,
-        excerpt=excerpt(finds, text) or " ".join(row.files)[:EXCERPT_CHARS_MAX],
-        score=round(score, 6),
-        why=_why(row, words, matched_words(words, finds), stems),
-        copies=copies,
-    )
-
-
-def _listed(row: Row, query: str, match: str) -> Moment:
-    """A row that was not ranked; `match`: what a pattern found in it."""
-    moment = _moment(row, 0.0, 1, _query_words(query))
-    text = row.text if match in row.text else row.edit
-    if match:
-        at = text.find(match)
-        moment = msgspec.structs.replace(moment, excerpt=excerpt([Find(at, match)], text))
-    return msgspec.structs.replace(moment, why="matched: the pattern" if match else "matched: the filters")
-
-
-def _why(row: Row, words: Mapping[str, list[str]], in_text: list[str], stems: list[str]) -> str:
-    in_files = matched_words(words, find(stems, f"{row.tool} {' '.join(row.files)}"))
-    places = [_WHERE.get(row.kind, "context")] if in_text else []
-    new = [word for word in in_files if word not in in_text]
-    if new:
-        places.append("tool and files")
-    named = (in_text + new)[:WHY_WORDS_MAX]
-    if not named:
-        return "matched: in its session"
-    return f"matched: {', '.join(named)} · in {', '.join(places)}"

@@ -32,6 +32,7 @@ class TailIndex:
         self._lengths: dict[str, dict[int, int]] = {f: {} for f in FIELDS}
         self._tokens: Counter[str] = Counter()
         self._rows = 0
+        self.actors: set[str] = set()  # in lower case
         self.sessions: dict[str, Counter[str]] = defaultdict(Counter)
         self._session_lengths: Counter[str] = Counter()
 
@@ -40,6 +41,7 @@ class TailIndex:
         if not any(document):
             return
         self._rows += 1
+        self.actors.add(row.actor.lower())
         for field, joined in zip(FIELDS, document, strict=True):
             if joined:
                 tokens = joined.split()

@@ -1,7 +1,7 @@
 """What people and assistants ask: search, timelines, sessions, status. Importing this loads no engine."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from session_mgmt_mcp.projections.results import Moments, SessionSummary, Timeli
 
 if TYPE_CHECKING:
     from session_mgmt_mcp.projections.filters import Wanted
+    from session_mgmt_mcp.projections.meaning import EmbedsQueries, Meaning
     from session_mgmt_mcp.projections.query_files import QueryFiles
     from session_mgmt_mcp.projections.regex_search import TimeLimit
     from session_mgmt_mcp.projections.search import Search
@@ -27,9 +28,14 @@ class Views:
     Every method first takes in what was appended or published since the last call.
     """
 
-    def __init__(self, log: EventLog, folder: Path) -> None:
-        """`folder`: the data folder; nothing is opened or created before the first question."""
+    def __init__(
+        self, log: EventLog, folder: Path, embedder: "Callable[[], EmbedsQueries] | None" = None
+    ) -> None:
+        """`folder`: the data folder; nothing is opened or created before the first question. `embedder`: opens the model
+        for searches by meaning, called when there are vectors to compare with; None: words alone.
+        """
         self._log = log
+        self._embedder = embedder
         self._views = views_folder(folder)
         self._lock = threading.RLock()
         self._reader: QueryReader | None = None
@@ -46,10 +52,18 @@ class Views:
             from session_mgmt_mcp.projections.tail import QueryReader
 
             self._reader = QueryReader(self._log, self._views)
-            self._search = Search(self._log, self._views, self._reader)
+            self._search = Search(self._log, self._views, self._reader, self._meaning())
         self._reader.refresh()
         self._search.refresh()
         return self._reader, self._search
+
+    def _meaning(self) -> "Meaning | None":
+        if self._embedder is None:
+            return None
+        from session_mgmt_mcp.projections.meaning import Meaning
+        from session_mgmt_mcp.projections.vector_index import VectorIndex
+
+        return Meaning(lambda: VectorIndex(self._log, self._views), self._embedder)
 
     def _files(self) -> "QueryFiles":
         return self._refresh()[0].sql()

@@ -1,0 +1,152 @@
+"""Rows that may be results: by words from the published index and from the tail, by meaning from the vectors."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import tantivy
+
+from session_mgmt_mcp.projections.analysis import words as words_of
+from session_mgmt_mcp.projections.documents import number_of, sameness
+from session_mgmt_mcp.projections.lexical import LexicalIndex, stored_row
+from session_mgmt_mcp.projections.ranking import Candidates
+from session_mgmt_mcp.projections.rows import Row
+
+NO_ACTORS = frozenset(["user", "assistant", "tool", "system", "unknown"])  # said by many: no name
+NAMING_WORDS_MAX = 32
+_FAST = ("id", "session", "seq", "occurred_at", "digest")
+_MUST, _SHOULD = tantivy.Occur.Must, tantivy.Occur.Should
+
+
+class Hit(NamedTuple):
+    """A row by its numbers. `address`: of the stored row, None for rows of the tail; `row`: of those."""
+
+    id: int
+    session: int
+    seq: int
+    occurred_at: int
+    digest: int
+    lexical: float
+    address: Any = None
+    row: Row | None = None
+
+
+def hit_of(row: Row, lexical: float) -> Hit:
+    """A row that is not in the published index."""
+    return Hit(row.id, number_of(row.session), row.seq, row.occurred_at, sameness(row), lexical, None, row)
+
+
+def hits_of(index: LexicalIndex, found: Sequence[tuple[float, Any]]) -> list[Hit]:
+    """What the index knows of documents it found, (score, address) each."""
+    addresses = [address for _, address in found]
+    columns = [index.searcher.fast_field_values(name, addresses) for name in _FAST]
+    return [
+        Hit._make((*values, score, address, None))
+        for (score, address), values in zip(found, zip(*columns, strict=True), strict=True)
+    ]
+
+
+def weighted(
+    schema: tantivy.Schema,
+    boosts: Mapping[str, float],
+    tokens: Mapping[str, float],
+    clauses: Sequence[tantivy.Query],
+) -> tantivy.Query:
+    """Any of the tokens (token -> weight) in any of the fields, and all of the clauses."""
+    matching = tantivy.Query.boolean_query(_any_of(schema, boosts, tokens))
+    if not clauses:
+        return matching
+    return tantivy.Query.boolean_query([(_MUST, matching), *((_MUST, clause) for clause in clauses)])
+
+
+def among(
+    schema: tantivy.Schema,
+    ids: Iterable[int],
+    boosts: Mapping[str, float],
+    tokens: Mapping[str, float],
+    clauses: Sequence[tantivy.Query],
+) -> tantivy.Query:
+    """These rows as far as they meet the clauses; scored by the tokens they have, 0 without any."""
+    query = tantivy.Query
+    chosen = query.const_score_query(query.term_set_query(schema, "id", list(ids)), 0.0)
+    must = [(_MUST, chosen), *((_MUST, clause) for clause in clauses)]
+    return query.boolean_query([*must, *_any_of(schema, boosts, tokens)])
+
+
+def _any_of(
+    schema: tantivy.Schema, boosts: Mapping[str, float], tokens: Mapping[str, float]
+) -> list[tuple[tantivy.Occur, tantivy.Query]]:
+    query = tantivy.Query
+    return [
+        (_SHOULD, query.boost_query(query.term_query(schema, field, token, "freq"), boost * weight))
+        for field, boost in boosts.items()
+        for token, weight in tokens.items()
+    ]
+
+
+class Names(NamedTuple):
+    """What a query names: who said it, and tools and files it is about; lower case."""
+
+    actors: tuple[str, ...]
+    things: tuple[tuple[str, str], ...]  # (field, term)
+
+
+def names_in(query: str, has: Callable[[str, str], bool]) -> Names:
+    """`has(field, term)`: whether any row has that actor, tool or file."""
+    words = [word.lower() for word in list(words_of(query))[:NAMING_WORDS_MAX]]
+    pairs = [f"{a} {b}" for a, b in pairwise(words)]
+    actors = [
+        name for name in dict.fromkeys((*words, *pairs)) if name not in NO_ACTORS and has("actor", name)
+    ]
+    files = [("file", word) for word in dict.fromkeys(words) if not word.isalnum() and has("file", word)]
+    return Names(tuple(actors), tuple(files))
+
+
+def without_words(query: str, unwanted: set[str]) -> str:
+    """The query without some of its words, as they are written in it; all of it where nothing would be left."""
+    if not unwanted:
+        return query
+    left = [word for word in words_of(query) if word not in unwanted]
+    if not left:
+        return query
+    pattern = "|".join(re.escape(word) for word in sorted(unwanted, key=len, reverse=True))
+    return " ".join(re.sub(rf"(?<!\w)(?:{pattern})(?:['’]s)?(?!\w)", " ", query).split())
+
+
+def named_rows(index: LexicalIndex, ids: Sequence[int], terms: Sequence[tuple[str, str]]) -> set[int]:
+    """Those of the rows that have one of the terms, (field, term) each."""
+    if not terms or not ids:
+        return set()
+    query, schema = tantivy.Query, index.schema
+    any_of = [(_SHOULD, query.term_query(schema, field, term, "basic")) for field, term in terms]
+    chosen = query.term_set_query(schema, "id", list(ids))
+    found = index.searcher.search(
+        query.boolean_query([(_MUST, chosen), (_MUST, query.boolean_query(any_of))]), len(ids), count=False
+    ).hits
+    return {int(i or 0) for i in index.searcher.fast_field_values("id", [address for _, address in found])}
+
+
+def stored(index: LexicalIndex, hit: Hit) -> Row:
+    """The whole row of a published hit."""
+    return stored_row(bytes(index.searcher.doc(hit.address)["stored"][0]))
+
+
+def table_of(
+    hits: Sequence[Hit], cosines: Mapping[int, float], named: set[int], about: set[int]
+) -> Candidates:
+    """The hits as columns."""
+    n = len(hits)
+    numbers = np.array([hit[:5] for hit in hits], np.int64).reshape(n, 5)
+    return Candidates(
+        ids=numbers[:, 0],
+        sessions=numbers[:, 1],
+        seqs=numbers[:, 2],
+        times=numbers[:, 3],
+        digests=numbers[:, 4],
+        lexical=np.array([hit.lexical for hit in hits], np.float64),
+        dense=np.array([cosines.get(hit.id, np.nan) for hit in hits], np.float64),
+        named=np.array([hit.id in named for hit in hits], np.float64),
+        about=np.array([hit.id in about for hit in hits], np.float64),
+    )
