@@ -18,9 +18,11 @@ from session_mgmt_mcp.projections.query_files import load_state as load_query
 from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row
 from session_mgmt_mcp.projections.tombstones import tombstones_between
 from session_mgmt_mcp.projections.vector_blocks import Pairs
+from session_mgmt_mcp.projections.vector_publish import waiting_passages
 from session_mgmt_mcp.projections.vector_rebuild import WITH_PASSAGES, rebuild
 from session_mgmt_mcp.projections.vector_state import (
     LOCK_WAIT_S,
+    VectorState,
     embed_lock,
     gaps,
     load_state,
@@ -34,6 +36,8 @@ SLICE_PASSAGES = 64  # embedded at once; the clock is looked at in between
 WINDOW_POSITIONS = 4096  # read at once
 UNREFERENCED_SHARE = 0.2  # of the vectors: beyond, what no row has is dropped when all rows are done
 RATE_WEIGHT = 0.3  # of the last chunk in the rate
+
+Say = Callable[[int], None]
 
 
 class Embeds(Protocol):
@@ -72,23 +76,39 @@ class VectorWriter:
         self._files: QueryFiles | None = None
 
     def chunk(
-        self, passages_max: int = CHUNK_PASSAGES, *, wait_s: float = LOCK_WAIT_S, check: int | None = None
+        self, passages_max: int = CHUNK_PASSAGES, *, wait_s: float = LOCK_WAIT_S, say: Say | None = None
     ) -> Chunk:
-        """Embed some rows and publish. `check`: read the n-th file's vectors whole, to find damage nobody met yet.
+        """Embed some rows and publish; `say` is told now and then how many passages were embedded.
 
-        Raises LockTimeoutError where another process holds embed.lock for longer than `wait_s`.
+        A KeyboardInterrupt is let through when what was embedded is published. Raises LockTimeoutError where another
+        process holds embed.lock for longer than `wait_s`.
         """
         with embed_lock(self._views, wait_s):
             files = self._query()
             if files is None:
                 return Chunk(done=True)
             store = self._store(files)
-            if check is not None:
-                store.check_rows(check)
             left = gaps(store.state.covered, 0, _end(files))
             if left:
-                return self._embed(files, store, *left[-1], passages_max)
+                return self._embed(files, store, left[-1], passages_max, say)
             return _finish(files, store)
+
+    def check(self, some: int | None = None, *, wait_s: float = LOCK_WAIT_S) -> tuple[str, ...]:
+        """Read the vectors of all files, or of the n-th modulo their number; what is damaged is dropped and named."""
+        with embed_lock(self._views, wait_s):
+            state = load_state(self._views, self._log)
+            if state is None:
+                return ()
+            store = VectorStore(self._views, state)
+            store.check_rows(some)
+            if store.damaged:
+                store.publish()
+            return tuple(store.damaged)
+
+    def left(self) -> tuple[VectorState | None, int]:
+        """What is published, and about how many passages have no vector yet."""
+        files, state = self._query(), load_state(self._views, self._log)
+        return state, 0 if files is None else waiting_passages(files, state)
 
     def _query(self) -> QueryFiles | None:
         """What is published now; what was published before is let go."""
@@ -112,28 +132,29 @@ class VectorWriter:
             state = rebuild(self._views, files, files.state.watermark, model=model)
         return VectorStore(self._views, state)
 
-    def _embed(self, files: QueryFiles, store: VectorStore, low: int, high: int, passages_max: int) -> Chunk:
+    def _embed(
+        self,
+        files: QueryFiles,
+        store: VectorStore,
+        gap: tuple[int, int],
+        passages_max: int,
+        say: Say | None,
+    ) -> Chunk:
         """Take rows of a gap from its end, until there are enough new passages or it has taken long enough."""
-        chunk = _Collected(store, self._embedder)
         began = self._clock()
-        at_once = min(SLICE_PASSAGES, passages_max)
-        reached = high
-        for bottom, rows in _windows(files, low, high):
-            for row in chunk.looked_up(rows):
-                reached = row.id
-                if chunk.waiting >= at_once:
-                    chunk.embed()
-                    if chunk.embedded >= passages_max or self._clock() - began >= CHUNK_S:
-                        break
-            else:
-                reached = bottom
-                if chunk.waiting + chunk.embedded < passages_max and chunk.rows < CHUNK_ROWS:
-                    continue
-            break
-        chunk.embed()
+        chunk = _Collected(store, self._embedder, gap[1], say or (lambda _: None))
+        interrupted = False
+        try:
+            self._take(chunk, _windows(files, *gap), passages_max, began)
+        except KeyboardInterrupt:
+            interrupted = True
+        except RuntimeError as error:  # what DuckDB makes of one
+            if "interrupted" not in str(error).lower():
+                raise
+            interrupted = True
         seconds = self._clock() - began
         chunk.put()
-        store.cover(reached, high)
+        store.cover(chunk.low, gap[1])
         store.merge()
         state = store.state
         store.publish(
@@ -143,7 +164,28 @@ class VectorWriter:
             rows=state.rows + chunk.rows,
             embedded=state.embedded + chunk.embedded,
         )
+        if interrupted:
+            raise KeyboardInterrupt
         return Chunk(False, chunk.rows, chunk.embedded, tuple(store.damaged))
+
+    def _take(
+        self, chunk: "_Collected", windows: Iterator[tuple[int, list[Row]]], passages_max: int, began: float
+    ) -> None:
+        at_once = min(SLICE_PASSAGES, passages_max)
+
+        def enough() -> bool:
+            late = self._clock() - began >= CHUNK_S
+            return late or chunk.embedded >= passages_max or chunk.taken >= CHUNK_ROWS
+
+        for bottom, rows in windows:
+            for row in chunk.looked_up(rows):
+                if chunk.waiting >= at_once:
+                    chunk.embed(row.id)
+                    if enough():
+                        return
+            chunk.embed(bottom)
+            if enough():
+                return
 
     def close(self) -> None:
         if self._files is not None:
@@ -152,17 +194,21 @@ class VectorWriter:
 
 
 class _Collected:
-    """What a chunk has found so far."""
+    """What a chunk has found so far. Whole are the rows down to id `low`; only they and theirs are put into the store."""
 
-    def __init__(self, store: VectorStore, embedder: Embeds) -> None:
+    def __init__(self, store: VectorStore, embedder: Embeds, high: int, say: Say) -> None:
+        self.low = high
         self.rows = 0
         self.embedded = 0
+        self.taken = 0  # rows, whole or not
         self._store = store
         self._embedder = embedder
+        self._say = say
         self._pairs: list[tuple[int, int]] = []
+        self._whole_pairs = 0
         self._waiting: dict[int, str] = {}  # new passages by number
-        self._numbers: dict[int, None] = {}  # those that have been embedded, in order
-        self._vectors: list[npt.NDArray[np.float32]] = []
+        self._known: set[int] = set()  # what was embedded
+        self._vectors: list[tuple[list[int], npt.NDArray[np.float32]]] = []
 
     @property
     def waiting(self) -> int:
@@ -177,24 +223,28 @@ class _Collected:
         for row, some_texts, some_numbers in zip(rows, texts, numbers, strict=True):
             for text, number in zip(some_texts, some_numbers, strict=True):
                 self._pairs.append((row.id, number))
-                if not known[number] and number not in self._numbers:
+                if not known[number] and number not in self._known:
                     self._waiting[number] = text
-            self.rows += 1
+            self.taken += 1
             yield row
 
-    def embed(self) -> None:
-        """Embed what waits."""
+    def embed(self, low: int) -> None:
+        """Embed what waits; all rows down to id `low` are whole then."""
         if self._waiting:
-            self._vectors.append(self._embedder.embed_passages(list(self._waiting.values())))
-            self._numbers.update(dict.fromkeys(self._waiting))
-            self.embedded += len(self._waiting)
-            self._waiting.clear()
+            vectors = self._embedder.embed_passages(list(self._waiting.values()))
+            self._vectors.append((list(self._waiting), vectors))
+            self._known.update(self._waiting)
+            self._waiting = {}
+        self.low, self.rows, self._whole_pairs = low, self.taken, len(self._pairs)
+        self.embedded = len(self._known)
+        self._say(self.embedded)
 
     def put(self) -> None:
-        """Add all of it to the store."""
-        pairs = np.array(self._pairs, np.int64).reshape(-1, 2)
-        rows = np.concatenate(self._vectors) if self._vectors else np.zeros((0, self._embedder.dimension))
-        self._store.add(Pairs(pairs[:, 0], pairs[:, 1]), np.array([*self._numbers], np.int64), rows)
+        """Add it to the store."""
+        pairs = np.array(self._pairs[: self._whole_pairs], np.int64).reshape(-1, 2)
+        numbers = np.array([n for some, _ in self._vectors for n in some], np.int64)
+        rows = np.concatenate([np.zeros((0, self._embedder.dimension)), *(v for _, v in self._vectors)])
+        self._store.add(Pairs(pairs[:, 0], pairs[:, 1]), numbers, rows)
 
 
 def _windows(files: QueryFiles, low: int, high: int) -> Iterator[tuple[int, list[Row]]]:

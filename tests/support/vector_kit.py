@@ -36,14 +36,12 @@ class HashEmbedder:
         return (found / np.linalg.norm(found)).astype(np.float32)
 
 
-def embed_all(
-    log: EventLog, folder: Path, embedder: HashEmbedder, passages_max: int = 512, check: int | None = None
-) -> int:
+def embed_all(log: EventLog, folder: Path, embedder: HashEmbedder, passages_max: int = 512) -> int:
     """Embed until all rows are done; how many chunks that took."""
     writer = VectorWriter(log, views_folder(folder), embedder)
     try:
         for chunks in range(10_000):
-            if writer.chunk(passages_max, check=check if chunks == 0 else None).done:
+            if writer.chunk(passages_max).done:
                 return chunks
     finally:
         writer.close()
