@@ -243,7 +243,9 @@ class _Collected:
         """Add it to the store."""
         pairs = np.array(self._pairs[: self._whole_pairs], np.int64).reshape(-1, 2)
         numbers = np.array([n for some, _ in self._vectors for n in some], np.int64)
-        rows = np.concatenate([np.zeros((0, self._embedder.dimension)), *(v for _, v in self._vectors)])
+        rows = np.concatenate(
+            [np.zeros((0, self._embedder.dimension), np.float32), *(v for _, v in self._vectors)]
+        )
         self._store.add(Pairs(pairs[:, 0], pairs[:, 1]), numbers, rows)
 
 

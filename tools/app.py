@@ -34,7 +34,7 @@ from session_mgmt_mcp.core.redact_batch import redact_many
 from session_mgmt_mcp.core.settings import DATA_DIR_VARIABLE, data_dir
 from session_mgmt_mcp.projections.results import Moments, SessionSummary, TimelinePage
 from session_mgmt_mcp.projections.views import Views
-from session_mgmt_mcp.tools import maintenance
+from session_mgmt_mcp.tools import embedding, maintenance
 from session_mgmt_mcp.tools.maintenance import MaintenanceReport, Report, maintenance_lock
 
 REFLECTION_BYTES_MAX = 64 << 10
@@ -88,8 +88,10 @@ class App:
         force: bool = True,
         wait_s: float = MAINTENANCE_WAIT_S,
     ) -> MaintenanceReport:
-        """Drain, import live transcripts, seal, publish. Raises LockTimeoutError."""
-        return maintenance.maintain(self.log, wait_s=wait_s, force=force, report=report)
+        """Drain, import live transcripts, seal, publish; vectors follow behind. Raises LockTimeoutError."""
+        done = maintenance.maintain(self.log, wait_s=wait_s, force=force, report=report)
+        embedding.start(self.log.folder)
+        return done
 
     def replay(self, names: Sequence[str] | None = None, report: Report | None = None) -> dict[str, str]:
         """Rebuild projections from the log alone; their digests. What serves now serves until the swap."""

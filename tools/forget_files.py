@@ -29,6 +29,7 @@ _KNOWN = frozenset(
         "FORMAT.json",
         "append.lock",
         "maintenance.lock",
+        "embed.lock",
         "host.lock",
         "tail.shm",
         "paused",
@@ -37,7 +38,7 @@ _KNOWN = frozenset(
         "forgetting.json",
     ]
 )
-_PROJECTIONS = ("segments", "journal", "manifest", "views/query", "views/lexical")
+_PROJECTIONS = ("segments", "journal", "manifest", "views/query", "views/lexical", "views/vector")
 _REMOVED = ("quarantine/", "spool/", "views/")
 
 

@@ -147,8 +147,16 @@ def _spool(folder: str, event_id: bytes, envelope: bytes, payload: bytes, why: E
 
 
 def spawn_maintenance(folder: str) -> int:
-    """Start `maintain --once`, detached: its own session, no shared descriptors, so nobody waits for it. Its process id."""
-    command = [sys.executable, "-P", "-m", "session_mgmt_mcp", "maintain", "--once"]
+    """Start `maintain --once`, detached. Its process id."""
+    return spawn(folder, "maintain", "--once")
+
+
+def spawn(folder: str, *words: str) -> int:
+    """Start a command on a data folder, detached: its own session, no shared descriptors, so nobody waits for it.
+
+    Its process id. Raises OSError.
+    """
+    command = [sys.executable, "-P", "-m", "session_mgmt_mcp", *words]
     environment = {**os.environ, "SESSION_MGMT_DATA_DIR": folder}
     quiet = [
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),

@@ -251,7 +251,7 @@ def test_worker_processes_and_this_one_give_the_same(tmp_path: Path, monkeypatch
 def test_check_finds_views_that_hold_something_else_and_changes_nothing(
     log: MemoryLog, tmp_path: Path
 ) -> None:
-    assert {name: c.published for name, c in check(log, tmp_path).items()} == {"query": "", "lexical": ""}
+    assert {name: c.published for name, c in check(log, tmp_path).items()} == {"query": "", "lexical": "", "vector": ""}
     update(log, tmp_path)
     log.append(turns("s-0", 50))
     log.seal()  # further than the views: they are compared where they are
@@ -260,7 +260,11 @@ def test_check_finds_views_that_hold_something_else_and_changes_nothing(
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
     log.forget(2)  # behind the views' back
     found = check(log, tmp_path)
-    assert {name: checked.same for name, checked in found.items()} == {"query": False, "lexical": False}
+    assert {name: checked.same for name, checked in found.items()} == {
+        "query": False,
+        "lexical": False,
+        "vector": True,  # nothing was embedded
+    }
     for path in (tmp_path / "views" / "lexical").rglob("meta.json"):
         path.write_bytes(b"{")
     assert check(log, tmp_path, ["lexical"])["lexical"].published == UNREADABLE

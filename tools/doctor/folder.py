@@ -18,6 +18,7 @@ _FILES = frozenset(
         "FORMAT.json",
         "append.lock",
         "maintenance.lock",
+        "embed.lock",
         "host.lock",
         "host.sock",
         "tail.shm",

@@ -28,7 +28,7 @@ class Holder(NamedTuple):
 
 def check_locks(patient: Patient, sleep: Callable[[float], None] = time.sleep) -> Iterator[Finding]:
     """Locks that are held, and by whom; only those that stand still are something to mend."""
-    for name in ("append.lock", "maintenance.lock", "host.lock"):
+    for name in ("append.lock", "maintenance.lock", "embed.lock", "host.lock"):
         path = patient.path(name)
         if not os.path.exists(path):
             continue
