@@ -19,6 +19,8 @@ COMMANDS = {
     "search": "find moments in all sessions",
     "sessions": "list sessions",
     "show": "print a session, or what lies around a position",
+    "timeline": "walk through what happened: the newest, one session, or around a position",
+    "stats": "activity over time, projects, tools, files, tokens",
     "remember": "store a reflection",
     "status": "what is captured, how far the views are, what is wrong",
     "audit": "verify the log, list who did what when, sign the chain head and check signed ones",
@@ -28,9 +30,12 @@ COMMANDS = {
     "replay": "rebuild the views from the log",
     "backup": "bring the log to another place, incrementally, and check what is there",
     "restore": "bring a log back from a backup, whole or up to a moment",
+    "embed": "give every passage its vector, so that search finds it by meaning",
     "maintain": "seal the log, import live transcripts, publish the views",
     "pause": "stop capturing",
     "resume": "go on capturing",
+    "bench": "how fast search is on this log; reads only",
+    "completion": "print a shell's script that completes commands, options and values",
     "demo": "play a small bundled session through the whole path and search it",
 }
 
@@ -96,7 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 130
 
 
-def _run(name: str, arguments: Sequence[str]) -> int:
+def parser_of(name: str) -> tuple[Command, argparse.ArgumentParser]:
+    """A command and the parser of its arguments."""
     command = _load(name)
     parser = argparse.ArgumentParser(
         prog=f"session-mgmt-mcp {name}",
@@ -106,6 +112,11 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")
     command.configure(parser)
+    return command, parser
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    command, parser = parser_of(name)
     args = parser.parse_args(arguments)
     try:
         _refuse_broken_text(args)

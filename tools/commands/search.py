@@ -8,6 +8,7 @@ from session_mgmt_mcp.projections.query_times import EXAMPLES, parse_time
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import emit_json, note
 from session_mgmt_mcp.tools.render import moment_json, print_moments
+from session_mgmt_mcp.tools.terminal import add_pager_option, output
 
 EXAMPLE = (
     'session-mgmt-mcp search \'flaky "date test" file:test_dates.py after:"last week"\' --project ~/shop'
@@ -40,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--branch", help="only on this git branch")
     parser.add_argument("--after", type=moment, metavar="DATE", help=f"not before this: {EXAMPLES}")
     parser.add_argument("--before", type=moment, metavar="DATE", help="before this")
+    add_pager_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         emit_json({"results": [moment_json(m) for m in found], "note": found.note})
     elif found:
-        print_moments(found)
+        with output(pager=not args.no_pager) as out:
+            print_moments(found, out)
         note(f"\nwhat lies around one: session-mgmt-mcp show --around {found[0].position}")
     else:
         note("nothing found; try other words, or fewer filters")

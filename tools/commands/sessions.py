@@ -7,6 +7,7 @@ from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import emit_json, note
 from session_mgmt_mcp.tools.commands.search import folder
 from session_mgmt_mcp.tools.render import print_sessions, session_json
+from session_mgmt_mcp.tools.terminal import add_pager_option, output
 
 EXAMPLE = "session-mgmt-mcp sessions --project ~/shop"
 
@@ -15,6 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", type=folder, help="only in this folder and below")
     parser.add_argument("--assistant", help="only of this assistant, such as claude-code")
     parser.add_argument("--limit", type=int, default=50, help="how many at most (default: %(default)s)")
+    add_pager_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,7 +28,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         emit_json({"sessions": [session_json(s) for s in found]})
     elif found:
-        print_sessions(found)
+        with output(pager=not args.no_pager) as out:
+            print_sessions(found, out)
     else:
         note("no session yet; `session-mgmt-mcp setup` starts capturing and imports what is there")
     return 0

@@ -8,7 +8,8 @@ from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.projections.results import TimelinePage
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import emit_json, note
-from session_mgmt_mcp.tools.render import print_turns, session_json, turn_json
+from session_mgmt_mcp.tools.render import page_json, print_session_head, print_turns, session_json
+from session_mgmt_mcp.tools.terminal import add_pager_option, output
 
 EXAMPLE = "session-mgmt-mcp show --around 1042"
 
@@ -21,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, default=40, help="turns at most (default: %(default)s)")
     parser.add_argument("--cursor", default="", help="go on from where an earlier page ended")
     parser.add_argument("--full", action="store_true", help="whole texts, not their beginnings")
+    add_pager_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,10 +42,12 @@ def run(args: argparse.Namespace) -> int:
             shown = app.views.session(args.session)
             page = app.views.timeline(session=shown.session, cursor=args.cursor, limit=args.limit)
     if args.json:
-        answer = {"turns": [turn_json(t) for t in page.turns], "earlier": page.earlier, "later": page.later}
-        emit_json(answer if shown is None else {"session": session_json(shown), **answer})
+        emit_json({**({} if shown is None else {"session": session_json(shown)}), **page_json(page)})
     else:
-        print_turns(page.turns, full=args.full)
+        with output(pager=not args.no_pager) as out:
+            if shown is not None:
+                print_session_head(shown, out)
+            print_turns(page.turns, out, full=args.full)
         _how_to_go_on(page, args)
     return 0
 

@@ -1,0 +1,237 @@
+"""What the log holds, summed up by SQL over the shown rows: activity, projects, tools, files, tokens, sessions."""
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import msgspec
+
+from session_mgmt_mcp.projections.filters import project_sql
+from session_mgmt_mcp.projections.query_files import QueryFiles
+from session_mgmt_mcp.projections.rows import ORDINAL_BITS
+
+# Days are local ones. Where zones lie and clocks change, they differ from UTC by multiples of this.
+_SLOT_US = 15 * 60 * 1_000_000
+TOP = 10
+
+
+class Day(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened on a local day."""
+
+    day: str  # 2026-03-01
+    actions: int
+    prompts: int
+    sessions: int
+
+
+class Activity(msgspec.Struct, frozen=True, kw_only=True):
+    """How much was done in a project or with an assistant."""
+
+    name: str
+    sessions: int
+    prompts: int
+    tool_calls: int
+    actions: int
+    last_at: int  # µs since the epoch, 0 where unknown
+
+
+class ToolUse(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool's calls, and how many of its results say they failed."""
+
+    tool: str
+    calls: int
+    failed: int
+
+
+class EditedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file, and how often and in how many sessions it was edited."""
+
+    file: str
+    edits: int
+    sessions: int
+
+
+class Tokens(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens of a model. A message is counted once, as its last report has it."""
+
+    model: str
+    messages: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+
+
+class Lengths(msgspec.Struct, frozen=True, kw_only=True):
+    """How long sessions are: the middle one, one in ten longer than, the longest."""
+
+    median: int
+    p90: int
+    longest: int
+
+
+class Statistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What `stats` shows. Lists are the largest first, days in order; days without anything are left out."""
+
+    sessions: int
+    prompts: int
+    tool_calls: int
+    actions: int
+    first_at: int  # µs since the epoch, 0 where no time is known
+    last_at: int
+    days: list[Day]
+    projects: list[Activity]
+    assistants: list[Activity]
+    tools: list[ToolUse]
+    files: list[EditedFile]
+    tokens: list[Tokens]
+    session_actions: Lengths
+    session_prompts: Lengths
+    session_seconds: Lengths  # from a session's first to its last action, pauses included
+
+
+def statistics(
+    files: QueryFiles,
+    *,
+    project: str | None = None,
+    after: int | None = None,
+    before: int | None = None,
+    top: int = TOP,
+) -> Statistics:
+    """Sums over the rows people see. `after` (inclusive) and `before` are µs since the epoch; rows without a time are
+    in neither. `top`: how many projects, tools and files at most.
+    """
+    asked = _Asked(files, project, after, before)
+    totals = asked.fetch(f"SELECT {_COUNTS} FROM shown WHERE {{where}}")[0]
+    return Statistics(
+        sessions=totals[0],
+        prompts=totals[1],
+        tool_calls=totals[2],
+        actions=totals[3],
+        first_at=totals[4],
+        last_at=totals[5],
+        days=_days(asked),
+        projects=_activity(asked, "project", top),
+        assistants=_activity(asked, "assistant", top),
+        tools=[ToolUse(tool=r[0], calls=r[1], failed=r[2]) for r in asked.fetch(_TOOLS, top)],
+        files=[EditedFile(file=r[0], edits=r[1], sessions=r[2]) for r in asked.fetch(_FILES, top)],
+        tokens=_tokens(asked),
+        **_lengths(asked),
+    )
+
+
+class _Asked:
+    """The rows asked for: a condition on `shown`."""
+
+    def __init__(self, files: QueryFiles, project: str | None, after: int | None, before: int | None) -> None:
+        self._files = files
+        conditions, self._parameters = [], list[Any]()
+        if project is not None:
+            condition, values = project_sql(project)
+            conditions.append(condition)
+            self._parameters += values
+        for condition, value in (("occurred_at >= ?", after), ("occurred_at < ?", before)):
+            if value is not None:
+                conditions += [condition, "occurred_at > 0"]
+                self._parameters.append(value)
+        self.whole = not conditions
+        self._where = " AND ".join(conditions) or "true"
+
+    def fetch(self, sql: str, *more: Any) -> list[tuple[Any, ...]]:
+        """Of SQL with `{where}` once, before any other parameter."""
+        return self._files.fetch(sql.format(where=self._where), [*self._parameters, *more])
+
+
+_COUNTS = (
+    "count(DISTINCT session), count(*) FILTER (kind = 'PromptSubmitted'), count(*) FILTER (kind = 'ToolCalled'), "
+    "count(*), coalesce(min(occurred_at) FILTER (occurred_at > 0), 0), coalesce(max(occurred_at), 0)"
+)
+_DAYS = f"""
+SELECT occurred_at // {_SLOT_US}, session, count(*), count(*) FILTER (kind = 'PromptSubmitted')
+FROM shown WHERE {{where}} AND occurred_at > 0 GROUP BY ALL
+"""
+_TOOLS = """
+SELECT tool, count(*) FILTER (kind = 'ToolCalled') AS calls, count(*) FILTER (is_error) AS failed
+FROM shown WHERE {where} AND tool <> '' AND kind IN ('ToolCalled', 'ToolReturned') GROUP BY tool
+ORDER BY calls DESC, tool LIMIT ?
+"""
+_FILES = """
+SELECT file, count(*) AS edits, count(DISTINCT session) FROM (
+  SELECT unnest(files) AS file, session FROM shown WHERE {where} AND kind = 'ToolCalled' AND edit <> ''
+) GROUP BY file ORDER BY edits DESC, file LIMIT ?
+"""
+_TOKENS = f"""
+WITH wanted AS (SELECT DISTINCT id >> {ORDINAL_BITS} AS position FROM shown WHERE {{where}}),
+last AS (
+  SELECT arg_max(u, u.id) AS u FROM all_usage AS u WHERE {{choice}}
+  GROUP BY CASE WHEN u.message_id = '' THEN u.id::VARCHAR ELSE u.message_id END
+)
+SELECT u.model, count(*), sum(u.input_tokens), sum(u.output_tokens), sum(u.cache_read_tokens), sum(u.cache_write_tokens)
+FROM last GROUP BY u.model ORDER BY sum(u.output_tokens) DESC, u.model
+"""
+_LENGTHS = """
+SELECT quantile_disc(actions, [0.5, 0.9, 1.0]), quantile_disc(prompts, [0.5, 0.9, 1.0]),
+       quantile_disc(seconds, [0.5, 0.9, 1.0])
+FROM (
+  SELECT count(*) AS actions, count(*) FILTER (kind = 'PromptSubmitted') AS prompts,
+         coalesce((max(occurred_at) - min(occurred_at) FILTER (occurred_at > 0)) // 1000000, 0) AS seconds
+  FROM shown WHERE {where} GROUP BY session
+)
+"""
+
+
+def _activity(asked: _Asked, column: str, top: int) -> list[Activity]:
+    found = asked.fetch(
+        f"SELECT {column}, {_COUNTS} FROM shown WHERE {{where}} AND {column} <> '' GROUP BY {column} "
+        f"ORDER BY count(*) DESC, {column} LIMIT ?",
+        top,
+    )
+    return [
+        Activity(name=r[0], sessions=r[1], prompts=r[2], tool_calls=r[3], actions=r[4], last_at=r[6])
+        for r in found
+    ]
+
+
+def _days(asked: _Asked) -> list[Day]:
+    """Slots of all sessions, put together by local days."""
+    day_of: dict[int, str] = {}
+    actions: dict[str, int] = defaultdict(int)
+    prompts: dict[str, int] = defaultdict(int)
+    sessions: dict[str, set[str]] = defaultdict(set)
+    for slot, session, count, prompted in asked.fetch(_DAYS):
+        day = day_of.get(slot)
+        if day is None:
+            day = day_of[slot] = _local_day(slot)
+        actions[day] += count
+        prompts[day] += prompted
+        sessions[day].add(session)
+    return [
+        Day(day=day, actions=actions[day], prompts=prompts[day], sessions=len(sessions[day]))
+        for day in sorted(actions)
+    ]
+
+
+def _local_day(slot: int) -> str:
+    """Raises nothing: what the clock of this machine cannot name is the last day it can."""
+    try:
+        moment = time.localtime(slot * _SLOT_US // 1_000_000)
+        return date(moment.tm_year, moment.tm_mon, moment.tm_mday).isoformat()
+    except (OverflowError, ValueError, OSError):
+        return date.max.isoformat()
+
+
+def _tokens(asked: _Asked) -> list[Tokens]:
+    choice = "true" if asked.whole else f"u.id >> {ORDINAL_BITS} IN (SELECT position FROM wanted)"
+    found = asked.fetch(_TOKENS.replace("{choice}", choice))
+    return [Tokens(**dict(zip(Tokens.__struct_fields__, record, strict=True))) for record in found]
+
+
+def _lengths(asked: _Asked) -> dict[str, Lengths]:
+    found: Sequence[Sequence[int] | None] = asked.fetch(_LENGTHS)[0]
+    names = ("session_actions", "session_prompts", "session_seconds")
+    return {
+        name: Lengths(**dict(zip(Lengths.__struct_fields__, map(int, values or (0, 0, 0)), strict=True)))
+        for name, values in zip(names, found, strict=True)
+    }
