@@ -145,7 +145,7 @@ def _clause(schema: tantivy.Schema, name: str, value: str) -> tantivy.Query | No
         if matching.is_absolute(value):
             folder = value.rstrip("/\\")
             if not folder:
-                return _regex(schema, "under", "/(.|\n)*", value)
+                return _regex(schema, "under", r"[/\\](.|\n)*", value)
             return query.term_query(schema, "under", folder, "basic")
         return _regex(schema, "under", matching.project_pattern(value), value)
     if name == "kind":
@@ -200,7 +200,8 @@ def _regex(schema: tantivy.Schema, field: str, pattern: str, value: str) -> tant
     try:
         return tantivy.Query.regex_query(schema, field, pattern)
     except ValueError:  # tantivy bounds what it compiles
-        raise InputError(f"{field}: {value[:80]!r}… is too long a pattern; give less of it") from None
+        name = "project" if field == "under" else field
+        raise InputError(f"{name}: {value[:80]!r}… is too long a pattern; give less of it") from None
 
 
 def filters_of(

@@ -132,7 +132,7 @@ def project_pattern(name: str) -> str:
 def in_project(row: Row, value: str) -> bool:
     """`value`: a folder, or the name of one; all below it too."""
     if is_absolute(value):
-        return is_below(row.project, value)
+        return row.project.strip("/\\") != "" and is_below(row.project, value)
     return compiled(project_pattern(value) + r"([/\\](.|\n)*)?").fullmatch(row.project) is not None
 
 
