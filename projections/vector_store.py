@@ -1,7 +1,7 @@
 """The published vectors as their one writer sees them: what is there, what is added, what is merged or dropped.
 
-Small files are merged into larger ones, so that there are few: like a binary counter, each is at least about twice as
-large as the next, up to FULL_PASSAGES, where it stays as it is. Three things hold of what is published: every pair's row
+Small files are merged into larger ones, so that there are few: each is at least twice as large as all smaller ones
+together, up to FULL_PASSAGES, where it stays as it is. Three things hold of what is published: every pair's row
 is in `covered`, every pair's passage has a vector, and a passage has one vector.
 """
 
@@ -204,16 +204,14 @@ class VectorStore:
 
 
 def to_merge(blocks: Sequence[BlockFile], full: int) -> list[BlockFile]:
-    """The smallest files, as long as the next is smaller than twice what they hold together."""
+    """As many of the smallest files as leave each of the others at least twice as large as all below it."""
     small = sorted((b for b in blocks if b.count < full), key=lambda b: b.count)
-    out = small[:1]
-    total = sum(b.count for b in out)
-    for block in small[1:]:
-        if block.count >= 2 * total:
-            break
-        out.append(block)
-        total += block.count
-    return out
+    below, many = 0, 0
+    for k, block in enumerate(small):
+        if block.count < 2 * below:
+            many = k + 1
+        below += block.count
+    return small[:many]
 
 
 def is_among(numbers: Numbers, ascending: Numbers) -> npt.NDArray[np.bool_]:
