@@ -69,13 +69,16 @@ def embedder() -> HashEmbedder:
 class NoIndex:
     """In place of the lexical index, which takes most of the time and has its own tests."""
 
+    def __init__(self, views: Path) -> None:
+        (views / "lexical").mkdir(exist_ok=True)
+
     def update(self, *_: object) -> int:
         return 0
 
 
 @pytest.fixture(autouse=True)
 def without_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish, "_open_lexical", lambda *_: NoIndex())
+    monkeypatch.setattr(publish, "_open_lexical", lambda _, views, *__: NoIndex(views))
 
 
 @pytest.fixture(autouse=True)
