@@ -75,6 +75,18 @@ class TimelinePage(msgspec.Struct, frozen=True, kw_only=True):
     later: str = ""
 
 
+class VectorStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the published vectors. A passage is a text that is embedded: a prompt, a part of a reply, a tool call."""
+
+    passages: int  # that have a vector
+    waiting: int  # about how many have none yet
+    seconds_left: float | None = None  # to embed them, at the rate of late; None where that is not known
+    rate: float = 0.0  # passages a second, of late
+    model: str = ""
+    unavailable: str = ""  # why nothing is embedded or found by meaning; "" where it can be
+    scanned: str = ""  # why vectors are scanned without graphs; "" where graphs can be used
+
+
 class ViewStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How far the views are, and what they hold."""
 
@@ -85,3 +97,4 @@ class ViewStatus(msgspec.Struct, frozen=True, kw_only=True):
     actions: int
     kinds: dict[str, int]
     unknown: dict[str, int]  # records of unknown type by their type
+    vectors: VectorStatus

@@ -172,6 +172,8 @@ class Views:
 
     def status(self) -> ViewStatus:
         """How far the views are, and what they hold."""
+        from session_mgmt_mcp.projections.vector_status import vector_status
+
         with self._lock:
             reader, search = self._refresh()
             files = reader.sql()
@@ -188,6 +190,7 @@ class Views:
                 actions=sum(n for _, n in kinds),
                 kinds=dict(kinds),
                 unknown=dict(unknown),
+                vectors=vector_status(self._log, self._views, files),
             )
 
     @contextmanager

@@ -216,6 +216,8 @@ def _findings(state: dict[str, Any]) -> list[str]:
         out.append(
             f"{state['quarantined']} torn writes lie in quarantine/: never acknowledged, kept to look at"
         )
+    if why := state["views"]["vectors"]["unavailable"]:
+        out.append(f"nothing is found by meaning: {why}")
     if not state["private"]:
         out.append(f"others may look into {state['folder']}: `chmod 700` makes it private")
     if state["disk_free_bytes"] < 512 << 20:

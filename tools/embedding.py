@@ -112,10 +112,6 @@ def start(folder: str) -> bool:
     """
     if not is_on() or not _waits(Path(folder)):
         return False
-    from session_mgmt_mcp.projections.embedding import embedding_available
-
-    if embedding_available() is not None:
-        return False  # `status` says why
     try:
         process_id = spawn(folder, "embed", "--behind")
     except OSError as error:
@@ -127,16 +123,26 @@ def start(folder: str) -> bool:
 
 
 def _waits(folder: Path) -> bool:
-    """Whether rows of the published view were not looked at, and nobody is at it."""
+    """Whether rows of the published view have no vectors of the model that is there, and nobody is at it."""
     views = views_folder(folder)
     query, state = query_files.load_state(views), vector_state.load_state(views)
     if query is None or not query.position:
         return False
-    covered = state.covered if state is not None else ()
-    if not gaps(covered, 0, (query.position + 1) << ORDINAL_BITS):
-        return False
+    from session_mgmt_mcp.projections.embedding import embedding_available
+    from session_mgmt_mcp.projections.embedding_model import open_folder
+
+    if embedding_available() is not None:
+        return False  # `status` says why
+    end = (query.position + 1) << ORDINAL_BITS
+    done = (
+        state is not None and state.model_id == open_folder().model_id() and not gaps(state.covered, 0, end)
+    )
+    return not done and not _is_held(views)
+
+
+def _is_held(views: Path) -> bool:
     try:
         with embed_lock(views, 0):
-            return True
+            return False
     except LockTimeoutError:
-        return False
+        return True

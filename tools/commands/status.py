@@ -9,6 +9,8 @@ from session_mgmt_mcp.core.errors import SessionMgmtError
 from session_mgmt_mcp.tools import auditing, retention
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import emit_json
+from session_mgmt_mcp.tools.doctor.finding import age_text
+from session_mgmt_mcp.tools.embedding import SWITCH, is_on
 from session_mgmt_mcp.tools.progress import stages
 
 EXAMPLE = "session-mgmt-mcp status --json"
@@ -63,6 +65,7 @@ def _print(state: dict[str, Any]) -> None:
         f"views         {views['sessions']} sessions, {views['actions']} actions, {_mib(state['views_bytes'])}; "
         f"published up to {views['query_watermark']} (query), {views['lexical_watermark']} (lexical)"
     )
+    print(f"vectors       {_vectors(views['vectors'])}")
     if verified := state.get("verified"):
         print(f"verified      {verified['events']} events, chain {verified['chain']}")
     for name, registration in state["assistants"].items():
@@ -73,6 +76,19 @@ def _print(state: dict[str, Any]) -> None:
         print(f"to mend       {finding}")
     if state["findings"]:
         print("              `session-mgmt-mcp doctor` looks closer, and mends what is safe with --fix")
+
+
+def _vectors(vectors: dict[str, Any]) -> str:
+    """How many passages can be found by meaning, and when the others can."""
+    text = f"{vectors['passages']} passages can be found by meaning"
+    if vectors["waiting"]:
+        text += f", about {vectors['waiting']} wait"
+        if vectors["seconds_left"] is not None:
+            left = age_text(int(vectors["seconds_left"] * 1e6))
+            text += f" ({left} at {vectors['rate']:,.0f} a second)"
+        if not is_on():
+            text += f"; {SWITCH} is off: `session-mgmt-mcp embed` goes on"
+    return f"{text}; {vectors['scanned']}" if vectors["scanned"] else text
 
 
 def _mib(size: int) -> str:

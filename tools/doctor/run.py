@@ -14,7 +14,7 @@ from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.manifest import Manifest
 from session_mgmt_mcp.tools import auditing, retention
 from session_mgmt_mcp.tools.app import App
-from session_mgmt_mcp.tools.doctor import assistant, derived, folder, journal, locks, sealed
+from session_mgmt_mcp.tools.doctor import assistant, derived, folder, journal, locks, sealed, vectors
 from session_mgmt_mcp.tools.doctor.finding import Finding, Patient, Severity
 from session_mgmt_mcp.tools.doctor.journal import Latest
 
@@ -100,6 +100,7 @@ def _look_inside(
     look("clock", lambda: derived.check_clock(patient, latest))
     if not any(f.exit_code == LogCorruptError.exit_code for f in findings):
         look("views", lambda: _views(patient))
+        look("vectors", lambda: _vectors(patient))
         look("retention", lambda: _retention(patient))
     look("hooks", lambda: _assistants(patient, latest))
     if deep:
@@ -118,6 +119,11 @@ def latest_of(patient: Patient, manifest: Manifest | None) -> Latest:
 def _views(patient: Patient) -> list[Finding]:
     with FileLog(patient.folder) as log:
         return list(derived.check_views(patient, log))
+
+
+def _vectors(patient: Patient) -> list[Finding]:
+    with FileLog(patient.folder) as log:
+        return list(vectors.check_vectors(patient, log))
 
 
 def _retention(patient: Patient) -> list[Finding]:
