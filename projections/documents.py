@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from session_mgmt_mcp.projections.analysis import joined_tokens
-from session_mgmt_mcp.projections.rows import Row
+from session_mgmt_mcp.projections.rows import TEXT_CHARS_MAX, Row
 
 RESULT_HEAD_CHARS = 400  # of a result; the rest is findable, but hardly ranks: each of its words counts once
-REST_CHARS_MAX = 16 * 1024
+REST_CHARS_MAX = TEXT_CHARS_MAX  # all a row holds, so that every phrase of it is found
 NAMES_CACHED = 4096  # sessions and folders
 BODY_WEIGHTS = {  # how often a word counts where it is said
     "PromptSubmitted": 3,
@@ -52,15 +52,24 @@ def document_of(row: Row) -> RowDocument:
         )  # what was asked of the memory and what it recalled: copies of other rows
     weight = BODY_WEIGHTS.get(row.kind)
     if weight is None:
-        head, rest = row.text[:RESULT_HEAD_CHARS], row.text[RESULT_HEAD_CHARS:REST_CHARS_MAX]
         if row.kind == "ToolReturned":
+            head, rest = _head_and_rest(row.text)
             return RowDocument("", joined_tokens(head), joined_tokens(rest, once=True))
-        return RowDocument("", "", joined_tokens(head + rest, once=True))
+        return RowDocument("", "", joined_tokens(row.text[:REST_CHARS_MAX], once=True))
     fields = [joined_tokens(row.text)] * weight
     if row.kind == "ToolCalled":
         fields.append(joined_tokens(f"{row.tool} {' '.join(row.files)}"))
         fields.append(_halved(joined_tokens(row.edit)))
     return RowDocument(" ".join(filter(None, fields)), "", "")
+
+
+def _head_and_rest(text: str) -> tuple[str, str]:
+    """A result in two; a word across the cut is in the rest as a whole."""
+    head = text[:RESULT_HEAD_CHARS]
+    cut = len(head)
+    if cut < len(text) and not text[cut].isspace():
+        cut = max(head.rfind(" "), head.rfind("\n"), head.rfind("\t")) + 1
+    return head, text[cut:REST_CHARS_MAX]
 
 
 def _halved(tokens: str) -> str:

@@ -8,6 +8,7 @@ import tantivy
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.projections import matching
 from session_mgmt_mcp.projections.documents import FIELDS, number_of
+from session_mgmt_mcp.projections.lexical import WATERMARK
 from session_mgmt_mcp.projections.matching import EDIT, is_below
 from session_mgmt_mcp.projections.rows import Row
 
@@ -16,7 +17,6 @@ __all__ = ["EDIT", "NO_FILTERS", "TIME_MAX", "Filters", "is_below", "project_sql
 TIME_MAX = (1 << 62) - 1
 _OF_SESSIONS = ("session", "project", "assistant")  # what the sessions' index knows
 Wanted = str | Sequence[str] | None  # a parameter: one value, any of several, or none: everything
-_SPECIAL = "special"  # the field of the one document that is no row
 
 
 class Filters(NamedTuple):
@@ -175,7 +175,7 @@ def every_row(schema: tantivy.Schema) -> tantivy.Query:
 
 def _all_but(schema: tantivy.Schema, unwanted: list[tantivy.Query]) -> tantivy.Query:
     query = tantivy.Query
-    no_row = query.regex_query(schema, _SPECIAL, "(.|\n)*")
+    no_row = query.term_query(schema, "special", WATERMARK, "basic")
     out = [(tantivy.Occur.MustNot, clause) for clause in (no_row, *unwanted)]
     return query.boolean_query([(tantivy.Occur.Must, query.all_query()), *out])
 

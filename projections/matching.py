@@ -15,6 +15,7 @@ from session_mgmt_mcp.projections.rows import Row
 EDIT = "edit"  # beside the actions' tags a kind of its own: calls that changed a file
 SUFFIX_COMPONENTS_MAX = 32  # of a longer path the last ones, and the whole
 PATTERNS_CACHED = 256
+PATHS_CACHED = 4096
 _META = re.compile(r"[\\.+*?()|\[\]{}^$#&\-~]")
 _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
 _LETTER = rf"[^\W_{CJK}]"  # what makes words grow together
@@ -54,13 +55,14 @@ def normal_path(path: str) -> str:
     return path.lower().replace("\\", "/")
 
 
-def suffixes(path: str) -> list[str]:
+@lru_cache(maxsize=PATHS_CACHED)
+def suffixes(path: str) -> tuple[str, ...]:
     """A path's suffixes at component boundaries, the whole path among them."""
     normal = normal_path(path).rstrip("/")
     parts = normal.lstrip("/").split("/")
     first = max(0, len(parts) - SUFFIX_COMPONENTS_MAX)
     out = ["/".join(parts[i:]) for i in range(first, len(parts))]
-    return [*dict.fromkeys((normal, *out))] if normal else []
+    return tuple(dict.fromkeys((normal, *out))) if normal else ()
 
 
 def file_pattern(value: str) -> str | None:
@@ -171,9 +173,10 @@ def phrase_pattern(phrase: str) -> re.Pattern[str]:
 
 
 def has_phrase(row: Row, phrase: str) -> bool:
-    """Whether the row's text, edit or one of its files has the phrase."""
+    """Whether the row's text or edit, or of a call one of its files, has the phrase."""
     found = phrase_pattern(phrase).search
-    return any(found(text.lower()) for text in (row.text, row.edit, *row.files) if text)
+    files = row.files if row.kind == "ToolCalled" else ()
+    return any(found(text.lower()) for text in (row.text, row.edit, *files) if text)
 
 
 def has_word(row: Row, value: str) -> bool:
