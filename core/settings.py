@@ -12,6 +12,8 @@ DATA_DIR_VARIABLE = "SESSION_MGMT_DATA_DIR"
 PREFIX = "SESSION_MGMT_"  # before a variable's name it says the same and wins, where another program reads the bare name
 MODEL_VARIABLE = "EMBEDDING_MODEL_PATH"
 CACHE_VARIABLE = "EMBEDDING_CACHE_SIZE"
+VECTOR_MEMORY_VARIABLE = "VECTOR_MEMORY_MB"
+VECTOR_MEMORY_DEFAULT, VECTOR_MEMORY_MAX = 512, 1_000_000
 WORKERS_VARIABLE = "MAX_WORKERS"
 CACHE_DEFAULT = 512
 CACHE_MAX = 1_000_000  # 1.5 GB of the shipped model's vectors
@@ -67,6 +69,11 @@ def embedding_cache_size() -> int:
 def max_workers() -> int:
     """`MAX_WORKERS`: threads that embed at once. Raises SettingsError."""
     return _number(WORKERS_VARIABLE, WORKERS_DEFAULT, 1, WORKERS_MAX)
+
+
+def vector_memory_bytes() -> int:
+    """`VECTOR_MEMORY_MB`: memory for graphs over vectors, 0 for none (vectors are scanned then). Raises SettingsError."""
+    return _number(VECTOR_MEMORY_VARIABLE, VECTOR_MEMORY_DEFAULT, 0, VECTOR_MEMORY_MAX) << 20
 
 
 def _read(variable: str) -> tuple[str, str]:

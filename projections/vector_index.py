@@ -5,14 +5,17 @@ never change, so what is open stays valid until it is let go. A damaged or missi
 so.
 """
 
-from collections.abc import Callable, Iterator
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from session_mgmt_mcp.core.ports import EventLog
+from session_mgmt_mcp.core.settings import vector_memory_bytes
 from session_mgmt_mcp.projections.files import stamp
 from session_mgmt_mcp.projections.vector_blocks import (
     DamagedBlockError,
@@ -31,6 +34,15 @@ from session_mgmt_mcp.projections.vector_codes import (
     nearest_codes,
     query_code,
 )
+from session_mgmt_mcp.projections.vector_lookup import (
+    Directory,
+    RowsOfPassages,
+    directory_of,
+    expand,
+    find,
+    join,
+)
+from session_mgmt_mcp.projections.vector_shards import Shards, chosen, nearest_in, unavailable
 from session_mgmt_mcp.projections.vector_state import (
     STATE_FILE,
     BlockFile,
@@ -38,13 +50,20 @@ from session_mgmt_mcp.projections.vector_state import (
     load_state,
     vector_folder,
 )
+from session_mgmt_mcp.projections.vector_store import FULL_PASSAGES
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 RESCORED_MIN = 1000  # nearest codes whose rows are looked at
-RESCORED_A_RESULT = 4  # and at least so many a passage asked for
-GATHERED_MIN = 8192  # passages looked up at once, from which on one sorted array of all pays off
+RESCORED_A_RESULT = 4  # at least so many a passage asked for
+RESCORED_A_ROOT = 10  # and so many times the square root of what is scanned: more codes, more chance likeness
+PARALLEL_MIN = 1 << 18  # vectors, from which on several threads scan
+THREADS_MAX = 4
 SCANNED_MAX = 8192  # passages among which all rows are looked at; of more, codes come first
 
 Opened = TypeVar("Opened", Vectors, Pairs)
+Part = TypeVar("Part")
 
 
 class VectorIndex:
@@ -53,14 +72,23 @@ class VectorIndex:
     Scores are inner products of vectors of length 1: cosines.
     """
 
-    def __init__(self, log: EventLog, views: Path) -> None:
+    def __init__(self, log: EventLog, views: Path, graphs_bytes_max: int | None = None) -> None:
+        """`graphs_bytes_max`: memory for graphs over full blocks (`vector_shards`), None as the settings say.
+
+        Raises SettingsError.
+        """
         self._log = log
         self._views = views
         self._stamp: tuple[int, int, int] | None = None
+        self._folder_stamp = (0, 0, 0)
         self._state: VectorState | None = None
         self._problems: dict[BlockFile, str] = {}
         self._vectors: dict[BlockFile, Vectors] = {}
-        self._maps: dict[BlockFile, _Map] = {}
+        self._maps: dict[BlockFile, RowsOfPassages] = {}
+        self._graphs_bytes_max = vector_memory_bytes() if graphs_bytes_max is None else graphs_bytes_max
+        self._shards = Shards()
+        self._directory: Directory | None = None
+        self._pool: Executor | None = None
         self._arrange()
 
     @property
@@ -86,17 +114,29 @@ class VectorIndex:
     @property
     def problems(self) -> list[str]:
         """Why less is served than is published."""
-        return [*self._problems.values()]
+        reasons = [*self._problems.values(), *self._shards.problems.values()]
+        missing = unavailable() if self._wanted_graphs() else None
+        return [*reasons, missing] if missing else reasons
+
+    @property
+    def graphs(self) -> int:
+        """How many blocks are searched by a graph now."""
+        return len(self._shards.graphs)
+
+    def _wanted_graphs(self) -> list[BlockFile]:
+        return chosen(self._state, self._graphs_bytes_max) if self._state else []
 
     def refresh(self) -> bool:
         """Follow what was published; whether there was anything."""
-        now = stamp(vector_folder(self._views) / STATE_FILE)
+        folder = vector_folder(self._views)
+        now = stamp(folder / STATE_FILE)
         if now == self._stamp:
+            if self._wanted_graphs() and self._folder_stamp != stamp(folder):  # a graph was built, perhaps
+                self._load_graphs(folder)
             return False
         self._stamp = now
         state = load_state(self._views, self._log)
         self._state = state
-        folder = vector_folder(self._views)
         dimension = self.dimension
         self._problems = {}
         self._vectors = self._opened(
@@ -104,9 +144,28 @@ class VectorIndex:
         )
         pairs = {block: known.pairs for block, known in self._maps.items()}
         opened = self._opened(pairs, state.maps if state else (), lambda b: open_map(folder, b))
-        self._maps = {b: self._maps.get(b) or _Map(p) for b, p in opened.items()}
+        self._maps = {b: self._maps.get(b) or RowsOfPassages(p) for b, p in opened.items()}
         self._arrange()
+        self._load_graphs(folder)
         return True
+
+    def _load_graphs(self, folder: Path) -> None:
+        self._folder_stamp = stamp(folder)
+        wanted = [block for block in self._wanted_graphs() if block in self._vectors]
+        self._shards.follow(folder, self.dimension, wanted)
+
+    def wait_for_graphs(self) -> None:
+        """Until the graphs that are being loaded are there; nothing else needs that."""
+        self._shards.wait()
+
+    def close(self) -> None:
+        """Let go of everything; the next `refresh` opens it again."""
+        self._shards.close()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+        self._pool, self._stamp, self._state = None, None, None
+        self._vectors, self._maps, self._problems = {}, {}, {}
+        self._arrange()
 
     def _opened(
         self,
@@ -124,10 +183,13 @@ class VectorIndex:
         return out
 
     def _arrange(self) -> None:
-        """A passage's place is its block's start plus its index there."""
+        """A passage's place is its block's start plus its index there. The largest blocks come first."""
+        self._vectors = dict(sorted(self._vectors.items(), key=lambda item: -item[0].count))
         self._blocks = list(self._vectors.values())
         self._starts = np.cumsum([0, *(len(block.numbers) for block in self._blocks)])
-        self._directory: tuple[Numbers, Indices] | None = None
+        full = tuple(block for block in self._vectors if block.count >= FULL_PASSAGES)
+        if self._directory is not None and self._directory.blocks != full:
+            self._directory = None
 
     # -- nearest -------------------------------------------------------------------------------------------------
 
@@ -138,11 +200,31 @@ class VectorIndex:
         """
         if not self.count or k < 1:
             return _none()
-        code = query_code(query)
-        found = np.empty(self.count, np.uint16)
-        for block, start, end in self._spans():
-            distances(block.codes, code, found[start:end])
-        places = nearest_codes(found, max(RESCORED_MIN, RESCORED_A_RESULT * k))
+        graphs = dict(self._shards.graphs)
+        places = [self._scanned([i for i, b in enumerate(self._vectors) if b not in graphs], query, k)]
+        for i, block in enumerate(self._vectors):
+            if block in graphs:
+                places.append(nearest_in(graphs[block], query, k) + self._starts[i])
+        return self._best_at(np.concatenate(places), query, k)
+
+    def _scanned(self, blocks: list[int], query: Scores, k: int) -> Indices:
+        """Places in some of the blocks whose codes are nearest to the query's."""
+        counts = [len(self._blocks[i].numbers) for i in blocks]
+        ends = np.cumsum([0, *counts])
+        found, code = np.empty(int(ends[-1]), np.uint16), query_code(query)
+
+        def scan(part: tuple[int, int]) -> None:
+            block, start = part
+            codes = self._blocks[block].codes
+            distances(codes, code, found[start : start + codes.shape[1]])
+
+        self._each(scan, list(zip(blocks, ends.tolist(), strict=False)), parallel=len(found) >= PARALLEL_MIN)
+        near = nearest_codes(found, _rescored(len(found), k))
+        shifts = np.array([self._starts[i] for i in blocks], np.intp) - ends[:-1]
+        near += np.repeat(shifts, np.diff(np.searchsorted(near, ends)))
+        return near
+
+    def _best_at(self, places: Indices, query: Scores, k: int) -> tuple[Numbers, Scores]:
         scores = self._scores_at(places, query)
         top = best(scores, k)
         return self._numbers_at(places[top]), scores[top]
@@ -167,7 +249,7 @@ class VectorIndex:
         if not len(places) or k < 1:
             return _none()
         if len(places) > SCANNED_MAX:
-            near = nearest_codes(self._distances_at(places, query), max(RESCORED_MIN, RESCORED_A_RESULT * k))
+            near = nearest_codes(self._distances_at(places, query), _rescored(len(places), k))
             at, places = at[near], places[near]
         scores = self._scores_at(places, query)
         order = best(scores, len(scores))
@@ -177,50 +259,65 @@ class VectorIndex:
 
     def _scores_at(self, places: Indices, query: Scores) -> Scores:
         out = np.empty(len(places), np.float32)
-        for block, chosen, at in self._by_block(places):
-            out[chosen] = exact_scores(block.rows, at, query)
+
+        def score(part: tuple[Vectors, Indices, Indices]) -> None:
+            block, these, at = part
+            out[these] = exact_scores(block.rows, at, query)
+
+        self._each(score, list(self._by_block(places)), parallel=len(places) > SCANNED_MAX)
         return out
+
+    def _each(self, work: Callable[[Part], None], parts: Sequence[Part], *, parallel: bool) -> None:
+        """Do the work for each part; numpy lets other threads run meanwhile."""
+        threads = min(THREADS_MAX, len(parts), os.cpu_count() or 1)
+        if not parallel or threads < 2:
+            for part in parts:
+                work(part)
+            return
+        if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pool = ThreadPoolExecutor(THREADS_MAX, "vectors")
+
+        def share(of: int) -> None:
+            for part in parts[of::threads]:
+                work(part)
+
+        list(self._pool.map(share, range(threads)))
 
     def _distances_at(self, places: Indices, query: Scores) -> npt.NDArray[np.uint16]:
         code = query_code(query)
         out = np.empty(len(places), np.uint16)
-        for block, chosen, at in self._by_block(places):
+        for block, these, at in self._by_block(places):
             found = np.empty(len(at), np.uint16)
             distances(np.take(block.codes, at, axis=1), code, found)
-            out[chosen] = found
+            out[these] = found
         return out
 
     def _numbers_at(self, places: Indices) -> Numbers:
         out = np.empty(len(places), np.int64)
-        for block, chosen, at in self._by_block(places):
-            out[chosen] = block.numbers[at]
+        for block, these, at in self._by_block(places):
+            out[these] = block.numbers[at]
         return out
-
-    def _spans(self) -> Iterator[tuple[Vectors, int, int]]:
-        """Each block, where its places begin and end."""
-        ends = self._starts.tolist()
-        return zip(self._blocks, ends[:-1], ends[1:], strict=True)
 
     def _by_block(self, places: Indices) -> Iterator[tuple[Vectors, Indices, Indices]]:
         """The blocks some of the places lie in: which of the places, and their indices in the block."""
         blocks = np.searchsorted(self._starts, places, "right") - 1
         for i in np.unique(blocks).tolist():
-            chosen = np.flatnonzero(blocks == i)
-            yield self._blocks[i], chosen, places[chosen] - self._starts[i]
+            these = np.flatnonzero(blocks == i)
+            yield self._blocks[i], these, places[these] - self._starts[i]
 
     # -- passages and rows ---------------------------------------------------------------------------------------
 
     def rows_of(self, passages: Numbers) -> tuple[Numbers, Indices]:
         """The rows that have these passages: row ids, and for each the index of its passage among those asked for."""
         found = [known.rows_of(passages) for known in self._maps.values()]
-        at, ids = _joined(found)
+        at, ids = join(found)
         return ids, at
 
     def passages_of_rows(self, ids: Numbers) -> tuple[Indices, Numbers]:
         """The passages of these rows: for each the index of its row among those asked for, and its number."""
-        return _joined(
-            [_expanded(known.pairs.ids, known.pairs.numbers, ids) for known in self._maps.values()]
-        )
+        return join([expand(known.pairs.ids, known.pairs.numbers, ids) for known in self._maps.values()])
 
     def _places(self, passages: Numbers) -> Indices:
         """Where the passages are, -1 where they are not."""
@@ -229,77 +326,19 @@ class VectorIndex:
             return out
         order = np.argsort(passages)  # looked up in order, neighbours are in the cache
         wanted = passages[order]
-        if len(passages) >= GATHERED_MIN and len(self._blocks) > 1:
-            if self._directory is None:
-                numbers = np.concatenate([block.numbers for block in self._blocks])
-                by_number = sorting(numbers)
-                self._directory = numbers[by_number], by_number
-            numbers, by_number = self._directory
-            at, known = _found(numbers, wanted)
-            out[order[known]] = by_number[at[known]]
-            return out
-        for block, start, _ in self._spans():
-            at, known = _found(block.numbers, wanted)
+        if self._directory is None:
+            self._directory = directory_of(self._vectors)
+        at, known = find(self._directory.numbers, wanted)
+        out[order[known]] = self._directory.places[at[known]]
+        full = len(self._directory.blocks)
+        for block, start in zip(self._blocks[full:], self._starts[full:-1].tolist(), strict=True):
+            at, known = find(block.numbers, wanted)
             out[order[known]] = at[known] + start
         return out
 
 
-class _Map:
-    """An opened map, and its order by passage once that is asked for."""
-
-    def __init__(self, pairs: Pairs) -> None:
-        self.pairs = pairs
-        self._order: Indices | None = None
-
-    def rows_of(self, passages: Numbers) -> tuple[Indices, Numbers]:
-        if self._order is None:
-            self._order = sorting(self.pairs.numbers)
-        return _expanded(self.pairs.numbers, self.pairs.ids, passages, self._order)
-
-
-def sorting(numbers: Numbers) -> Indices:
-    """The order that sorts numbers of 0 and above: as argsort, in a fifth of its time for numbers that are hashes.
-
-    Their leading bits are sorted together with their indices; where these do not decide, argsort does.
-    """
-    index_bits = max(1, len(numbers).bit_length())
-    mask = np.uint64((1 << index_bits) - 1)
-    packed = numbers.astype(np.uint64)
-    np.bitwise_and(packed, ~mask, out=packed)
-    np.bitwise_or(packed, np.arange(len(numbers), dtype=np.uint64), out=packed)
-    packed.sort()
-    order: Indices = np.bitwise_and(packed, mask).astype(np.intp)
-    found = numbers[order]
-    return order if (found[1:] >= found[:-1]).all() else np.argsort(numbers, kind="stable")
-
-
-def _found(ascending: Numbers, wanted: Numbers) -> tuple[Indices, npt.NDArray[np.bool_]]:
-    """Where each wanted number would be, and whether it is there."""
-    at = np.searchsorted(ascending, wanted)
-    at[at == len(ascending)] = 0
-    return at, ascending[at] == wanted
-
-
-def _expanded(
-    keys: Numbers, values: Numbers, wanted: Numbers, order: Indices | None = None
-) -> tuple[Indices, Numbers]:
-    """Of each wanted key all values: the index of the key among the wanted ones, the value. `order` sorts the keys."""
-    first = np.searchsorted(keys, wanted, "left", order)
-    counts = np.searchsorted(keys, wanted, "right", order) - first
-    some = np.flatnonzero(counts)
-    counts = counts[some]
-    index = np.repeat(some, counts)
-    begins = np.repeat(first[some] - (np.cumsum(counts) - counts), counts)
-    at = begins + np.arange(len(index))
-    return index, values[at if order is None else order[at]]
-
-
-def _joined(parts: list[tuple[Indices, Numbers]]) -> tuple[Indices, Numbers]:
-    """One answer of several maps, in order of index and value."""
-    index = np.concatenate([np.zeros(0, np.intp), *(part[0] for part in parts)])
-    values = np.concatenate([np.zeros(0, np.int64), *(part[1] for part in parts)])
-    order = np.lexsort((values, index))
-    return index[order], values[order]
+def _rescored(scanned: int, k: int) -> int:
+    return max(RESCORED_MIN, RESCORED_A_RESULT * k, RESCORED_A_ROOT * math.isqrt(scanned))
 
 
 def _none() -> tuple[Numbers, Scores]:
