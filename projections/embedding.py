@@ -55,6 +55,7 @@ class Embedder:
         session: "InferenceSession",
         tokenizer: "Tokenizer",
         workers: int,
+        queries_max: int,
     ) -> None:
         self.folder = folder
         self.model_id = model_id
@@ -67,7 +68,7 @@ class Embedder:
         self._inputs = _inputs(folder, session)
         self._output = _output(folder, session)
         self._queries: OrderedDict[str, Vectors] = OrderedDict()
-        self._queries_max = embedding_cache_size()
+        self._queries_max = queries_max
         self._lock = threading.Lock()
         self.dimension = self._dimension()
 
@@ -80,11 +81,13 @@ class Embedder:
         """
         found = open_folder(folder)
         threads = workers or max_workers()
+        queries_max = embedding_cache_size()
         with ThreadPoolExecutor(3, "model") as pool:  # all three leave Python's lock
             session = pool.submit(_session, found)
             tokenizer = pool.submit(_tokenizer, found)
             model_id = pool.submit(found.model_id)
-            return cls(found, model_id.result(), session.result(), tokenizer.result(), threads)
+            loaded = session.result(), tokenizer.result()
+            return cls(found, model_id.result(), *loaded, threads, queries_max)
 
     def embed_query(self, text: str) -> Vectors:
         """float32 [dimension] of length 1, read-only. What is beyond the model's longest text is left out."""
