@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from session_mgmt_mcp.projections.filters import Wanted
     from session_mgmt_mcp.projections.meaning import EmbedsQueries, Meaning
     from session_mgmt_mcp.projections.query_files import QueryFiles
+    from session_mgmt_mcp.projections.ranking import Weights
     from session_mgmt_mcp.projections.regex_search import TimeLimit
     from session_mgmt_mcp.projections.search import Search
     from session_mgmt_mcp.projections.tail import QueryReader
@@ -29,13 +30,19 @@ class Views:
     """
 
     def __init__(
-        self, log: EventLog, folder: Path, embedder: "Callable[[], EmbedsQueries] | None" = None
+        self,
+        log: EventLog,
+        folder: Path,
+        embedder: "Callable[[], EmbedsQueries] | None" = None,
+        weights: "Weights | None" = None,
     ) -> None:
         """`folder`: the data folder; nothing is opened or created before the first question. `embedder`: opens the model
-        for searches by meaning, called when there are vectors to compare with; None: words alone.
+        for searches by meaning, called when there are vectors to compare with; None: words alone. `weights`: other
+        than those of `ranking`, to measure what each term is good for.
         """
         self._log = log
         self._embedder = embedder
+        self._weights = weights
         self._views = views_folder(folder)
         self._lock = threading.RLock()
         self._reader: QueryReader | None = None
@@ -52,7 +59,7 @@ class Views:
             from session_mgmt_mcp.projections.tail import QueryReader
 
             self._reader = QueryReader(self._log, self._views)
-            self._search = Search(self._log, self._views, self._reader, self._meaning())
+            self._search = Search(self._log, self._views, self._reader, self._meaning(), self._weights)
         self._reader.refresh()
         self._search.refresh()
         return self._reader, self._search

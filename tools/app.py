@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import msgspec
 
@@ -37,8 +37,17 @@ from session_mgmt_mcp.projections.views import Views
 from session_mgmt_mcp.tools import embedding, maintenance
 from session_mgmt_mcp.tools.maintenance import MaintenanceReport, Report, maintenance_lock
 
+if TYPE_CHECKING:
+    from session_mgmt_mcp.projections.embedding import Embedder
+
 REFLECTION_BYTES_MAX = 64 << 10
 MAINTENANCE_WAIT_S = 120.0
+
+
+def _embedder() -> "Embedder":
+    from session_mgmt_mcp.projections.embedding import Embedder
+
+    return Embedder.open()
 
 
 class App:
@@ -47,7 +56,7 @@ class App:
     def __init__(self, folder: Path, log: FileLog) -> None:
         self.folder = folder
         self.log = log
-        self.views = Views(log, folder)
+        self.views = Views(log, folder, _embedder)
 
     @classmethod
     def open(cls, folder: Path | None = None, *, create: bool = False) -> Self:
