@@ -164,12 +164,10 @@ SELECT file, count(*) AS edits, count(DISTINCT session) FROM (
 """
 _TOKENS = f"""
 WITH wanted AS (SELECT DISTINCT id >> {ORDINAL_BITS} AS position FROM shown WHERE {{where}}),
-last AS (
-  SELECT arg_max(u, u.id) AS u FROM all_usage AS u WHERE {{choice}}
-  GROUP BY CASE WHEN u.message_id = '' THEN u.id::VARCHAR ELSE u.message_id END
-)
-SELECT u.model, count(*), sum(u.input_tokens), sum(u.output_tokens), sum(u.cache_read_tokens), sum(u.cache_write_tokens)
-FROM last GROUP BY u.model ORDER BY sum(u.output_tokens) DESC, u.model
+asked AS (SELECT * FROM all_usage AS u WHERE {{choice}})
+SELECT model, count(*), sum(input_tokens), sum(output_tokens), sum(cache_read_tokens), sum(cache_write_tokens)
+FROM asked WHERE message_id = '' OR id IN (SELECT max(id) FROM asked WHERE message_id <> '' GROUP BY message_id)
+GROUP BY model ORDER BY sum(output_tokens) DESC, model
 """
 _LENGTHS = """
 SELECT quantile_disc(actions, [0.5, 0.9, 1.0]), quantile_disc(prompts, [0.5, 0.9, 1.0]),

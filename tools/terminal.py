@@ -25,6 +25,13 @@ _SIGNS |= {code: "\N{REPLACEMENT CHARACTER}" for code in range(0x2066, 0x206A)}
 _SIGNS |= {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\t\n"}
 
 
+class _Console(Console):
+    """Rich ends the process where a reader left early; whether that is an error is not for it to say."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 class Output(NamedTuple):
     """Where a command writes what people read."""
 
@@ -96,7 +103,7 @@ def _pager(environ: Mapping[str, str]) -> list[str]:
 def _console(file: IO[str], live: bool) -> Console:
     forced = bool(os.environ.get("FORCE_COLOR"))
     coloured = (live or forced) and not os.environ.get("NO_COLOR")
-    return Console(
+    return _Console(
         file=file,
         highlight=False,
         soft_wrap=not live,
