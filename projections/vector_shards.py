@@ -32,7 +32,7 @@ from session_mgmt_mcp.projections.vector_store import FULL_PASSAGES
 
 LINKS = 16  # a vector, hnswlib's M
 BUILD_WIDTH = 100  # ef_construction
-SEARCH_WIDTH = 128  # ef: finds 99 of the 100 nearest of 64k vectors
+SEARCH_WIDTH = 256  # ef: of queries unlike what is stored it finds 97 of the 100 nearest
 ADDED_AT_ONCE = 512  # between two looks at the clock
 BYTES_A_VECTOR = 160  # of a graph beside the float32 numbers: links, label, levels
 _HASHED_AT_ONCE = 1 << 20
