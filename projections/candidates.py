@@ -104,15 +104,13 @@ def names_in(query: str, has: Callable[[str, str], bool]) -> Names:
     return Names(tuple(actors), tuple(files))
 
 
-def without_words(query: str, unwanted: set[str]) -> str:
-    """The query without some of its words, as they are written in it; all of it where nothing would be left."""
+def without_words(query: str, unwanted: Sequence[str]) -> str:
+    """The query without these (in lower case); all of it where nothing would be left."""
     if not unwanted:
         return query
-    left = [word for word in words_of(query) if word not in unwanted]
-    if not left:
-        return query
     pattern = "|".join(re.escape(word) for word in sorted(unwanted, key=len, reverse=True))
-    return " ".join(re.sub(rf"(?<!\w)(?:{pattern})(?:['’]s)?(?!\w)", " ", query).split())
+    left = re.sub(rf"(?<!\w)(?:{pattern})(?:['’]s)?(?!\w)", " ", query, flags=re.IGNORECASE)
+    return " ".join(left.split()) if any(True for _ in words_of(left)) else query
 
 
 def named_rows(index: LexicalIndex, ids: Sequence[int], terms: Sequence[tuple[str, str]]) -> set[int]:

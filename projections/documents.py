@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections import Counter
+from datetime import date, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -21,6 +22,12 @@ BODY_WEIGHTS = {  # how often a word counts where it is said
     "ToolCalled": 1,
     "ContextCompacted": 1,
 }
+DAY_US = 86_400_000_000
+TIME_MAX = 253_402_300_800_000_000  # the year 10000: what lies beyond is no date
+EPOCH = date(1970, 1, 1)
+_MONTHS = (
+    "January February March April May June July August September October November December".split()  # noqa: SIM905
+)
 _OWN_TOOL = re.compile(r"mcp__(?:plugin_[^_]+(?:-[^_]+)*_)?session-mgmt__")
 FIELDS = ("body", "result", "rest")
 SESSION_WEIGHTS = {"body": 1.0, "result": 0.3, "rest": 0.0}
@@ -59,7 +66,9 @@ def document_of(row: Row) -> RowDocument:
     fields = [joined_tokens(row.text)] * weight
     if row.kind == "ToolCalled":
         fields.append(joined_tokens(f"{row.tool} {' '.join(row.files)}"))
-        fields.append(_halved(joined_tokens(row.edit)))
+        fields.append(joined_tokens(row.edit))
+    elif row.kind == "PromptSubmitted" and 0 < row.occurred_at < TIME_MAX:
+        fields += [_day(row.occurred_at // DAY_US)] * weight
     return RowDocument(" ".join(filter(None, fields)), "", "")
 
 
@@ -72,9 +81,11 @@ def _head_and_rest(text: str) -> tuple[str, str]:
     return head, text[cut:REST_CHARS_MAX]
 
 
-def _halved(tokens: str) -> str:
-    """Every token half as often, at least once."""
-    return " ".join(token for token, n in Counter(tokens.split()).items() for _ in range((n + 1) // 2))
+@lru_cache(maxsize=NAMES_CACHED)
+def _day(number: int) -> str:
+    """Tokens of a day since the epoch, in UTC: people ask what was said on 3 May 2026."""
+    day = EPOCH + timedelta(days=number)
+    return joined_tokens(f"{day.day} {_MONTHS[day.month - 1]} {day.year}")
 
 
 def add_to_session(total: Counter[str], document: RowDocument) -> None:

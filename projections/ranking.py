@@ -19,7 +19,7 @@ Numbers = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
 
 PART_OF_NAME = 0.5  # weight of `key` where the query says `cache_key`
-FIELD_BOOSTS = {"body": 1.0, "result": 0.5, "rest": 0.1}
+FIELD_BOOSTS = {"body": 1.0, "result": 0.8, "rest": 0.1}
 
 
 class Weights(NamedTuple):

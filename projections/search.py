@@ -54,7 +54,6 @@ SESSIONS_MAX = 20  # sessions whose rows become candidates for the session's sak
 NARROW_ROWS_MAX = 10_000  # rows that filters leave, whose vectors are all compared
 QUERY_TOKENS_MAX = 64
 SHOWN_MIN = 30  # rows looked at whole, at least: some may be folded into others
-COMMON_SHARE = 0.25  # words that more of the rows have say nothing of meaning
 _NO_STATISTICS = Statistics(0, {})
 _TELLING = {field: boost for field, boost in FIELD_BOOSTS.items() if field != "rest"}
 
@@ -168,26 +167,10 @@ class Search:
         return Moments([moment_of(one, words) for one in folded(ranked)[:limit]])
 
     def _vector(self, query: str) -> Vector | None:
-        """Of the words that not every other row has."""
+        """Of the query without who said it: a name is in half of what two people say, and near to all of it."""
         if self._meaning is None or not any(True for _ in words_of(query)):
             return None
-        return self._meaning.vector(query, self._without_common)
-
-    def _without_common(self, query: str) -> str:
-        index = self._rows
-        if index is None:
-            return query
-        most = COMMON_SHARE * index.statistics.documents
-        frequency = _frequency(index)
-
-        def is_common(word: str) -> bool:
-            tokens = word_tokens(word)
-            return frequency("actor", word.lower()) > most or (
-                bool(tokens) and all(frequency("body", token) > most for token in tokens)
-            )
-
-        common = {word for word in words_of(query) if is_common(word)}
-        return without_words(query, common)
+        return self._meaning.vector(query, lambda text: without_words(text, self._names(text).actors))
 
     def _scanned(self, query: str, limit: int, filters: Filters, time_limit: TimeLimit) -> Moments:
         """The best of the rows that patterns and phrases are found in."""
