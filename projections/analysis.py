@@ -39,6 +39,11 @@ _stemmer = (
     tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.raw()).filter(tantivy.Filter.stemmer("english")).build()
 )  # Snowball's English stemmer, fifty times as fast as in Python
 
+EXACT_BYTES_MAX = 256  # of a word that is indexed as it is written
+_exact_words = (
+    tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).filter(tantivy.Filter.lowercase()).build()
+)
+
 
 Text = TypeVar("Text", str, bytes)
 
@@ -123,6 +128,23 @@ def _analyse_part(part: str) -> str:
 
 def _token(word: str) -> str:
     return str(_stemmer.analyze(word)[0]) if word.isalpha() else word
+
+
+def exact_analyzer() -> tantivy.TextAnalyzer:
+    """What tantivy takes `spaced` texts apart with, for phrases: their words in lower case, no stems, no stop words."""
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).filter(tantivy.Filter.lowercase())
+    return builder.filter(tantivy.Filter.remove_long(EXACT_BYTES_MAX)).build()
+
+
+def spaced(text: str) -> str:
+    """The text with a space around every character of scripts that put none between words."""
+    return text if text.isascii() else _CJK_START.sub(r" \g<0> ", text)
+
+
+def exact_words(text: str) -> list[tuple[int, str]]:
+    """(Offset in words, word) of a phrase, as `exact_analyzer` leaves them."""
+    found = _exact_words.analyze(spaced(text))
+    return [(at, word) for at, word in enumerate(found) if len(word.encode()) < EXACT_BYTES_MAX]
 
 
 def whole_token(part: str) -> str | None:

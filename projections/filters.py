@@ -7,6 +7,7 @@ import tantivy
 
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.projections import matching
+from session_mgmt_mcp.projections.analysis import exact_words
 from session_mgmt_mcp.projections.documents import FIELDS, number_of
 from session_mgmt_mcp.projections.lexical import WATERMARK
 from session_mgmt_mcp.projections.matching import EDIT, is_below
@@ -162,10 +163,10 @@ def _clause(schema: tantivy.Schema, name: str, value: str) -> tantivy.Query | No
     token = matching.word_token(value) if name == "word" else None
     if token is not None:
         return _in_any_field(schema, token)
-    tokens = matching.phrase_tokens(value)
-    if not tokens:
-        return None
-    return query.boolean_query([(tantivy.Occur.Must, _in_any_field(schema, token)) for token in tokens])
+    words = exact_words(value)
+    if len(words) > 1:
+        return query.phrase_query(schema, "exact", [*words])
+    return query.term_query(schema, "exact", words[0][1], "basic") if words else None
 
 
 def every_row(schema: tantivy.Schema) -> tantivy.Query:

@@ -15,6 +15,7 @@ import msgspec
 import tantivy
 
 from session_mgmt_mcp.core.ports import EventLog
+from session_mgmt_mcp.projections.analysis import exact_analyzer, spaced
 from session_mgmt_mcp.projections.documents import (
     RowDocument,
     add_to_session,
@@ -24,17 +25,18 @@ from session_mgmt_mcp.projections.documents import (
     sameness,
 )
 from session_mgmt_mcp.projections.files import make_folder, read_json
-from session_mgmt_mcp.projections.matching import EDIT, names, suffixes, tool_names
+from session_mgmt_mcp.projections.matching import EDIT, names, phrase_texts, suffixes, tool_names
 from session_mgmt_mcp.projections.protocol import Watermark
 from session_mgmt_mcp.projections.query_files import STATE_FILE
 from session_mgmt_mcp.projections.rows import Row, interpretation_version
 from session_mgmt_mcp.projections.tables import row_from
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 PADDING = 50
 PAD = " \x01" * PADDING
 SESSION_TOKEN_REPEATS_MAX = 64
 WATERMARK = "watermark"
+EXACT = "exact"  # a tokenizer: see `analysis.exact_analyzer`
 INDEXES = ("rows", "sessions")
 
 
@@ -61,6 +63,9 @@ def rows_schema() -> tantivy.Schema:
         builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
     for name in ("body", "result", "rest"):
         builder.add_text_field(name, tokenizer_name="whitespace", index_option="freq")
+    builder.add_text_field(
+        "exact", tokenizer_name=EXACT, index_option="position"
+    )  # texts as written, for phrases
     builder.add_bytes_field("stored", stored=True)
     return builder.build()
 
@@ -84,6 +89,13 @@ def stored_row(stored: bytes) -> Row:
     return row_from(msgspec.msgpack.decode(stored)[1])
 
 
+def opened(schema: tantivy.Schema, path: str | None = None) -> tantivy.Index:
+    """An index; None: in memory."""
+    index = tantivy.Index(schema, path=path)
+    index.register_tokenizer(EXACT, exact_analyzer())
+    return index
+
+
 class LexicalIndex:
     """One opened tantivy index and what its last commit says of itself.
 
@@ -93,7 +105,7 @@ class LexicalIndex:
 
     def __init__(self, path: Path, schema: tantivy.Schema) -> None:
         self.schema = schema
-        self.index = tantivy.Index(schema, path=str(make_folder(path)))
+        self.index = opened(schema, str(make_folder(path)))
         self.reload()
 
     def reload(self) -> None:
@@ -167,11 +179,14 @@ class RowFields(NamedTuple):
     branch: str
     edited: bool
     parts: RowDocument
+    texts: tuple[str, ...]
     stored: bytes
 
     def document(self, totals: Counter[str]) -> tantivy.Document:
         """The same for tantivy; `totals` counts the fields' lengths."""
         document = tantivy.Document()
+        for text in self.texts:
+            document.add_text("exact", spaced(text))
         for name, tokens in zip(self.parts._fields, self.parts, strict=True):
             if tokens:
                 document.add_text(name, tokens + PAD)
@@ -218,6 +233,7 @@ def row_fields(row: Row, parts: RowDocument) -> RowFields:
         branch=row.branch,
         edited=bool(row.edit),
         parts=parts,
+        texts=phrase_texts(row),
         stored=_encode((parts.digest(), row._replace(seq=0))),
     )
 

@@ -8,7 +8,7 @@ characters, in paths for any but `/`; `**` crosses folders.
 import re
 from functools import lru_cache
 
-from session_mgmt_mcp.projections.analysis import CJK, PARTS, whole_token, words
+from session_mgmt_mcp.projections.analysis import CJK, PARTS, whole_token
 from session_mgmt_mcp.projections.documents import document_of
 from session_mgmt_mcp.projections.rows import Row
 
@@ -149,15 +149,10 @@ def word_token(value: str) -> str | None:
     return whole_token(parts[0])
 
 
-def phrase_tokens(phrase: str) -> list[str]:
-    """Tokens every row has in which the phrase stands."""
-    out: dict[str, None] = {}
-    for word in words(phrase):
-        if re.match(f"[{CJK}]", word):
-            out.update(dict.fromkeys(word))
-        else:
-            out.update(dict.fromkeys(t for part in PARTS.findall(word) if (t := whole_token(part))))
-    return list(out)
+def phrase_texts(row: Row) -> tuple[str, ...]:
+    """The texts of a row a phrase may stand in: text and edit, and of a call its files."""
+    texts = (row.text, row.edit, *row.files) if row.kind == "ToolCalled" else (row.text, row.edit)
+    return tuple(filter(None, texts))
 
 
 @lru_cache(maxsize=PATTERNS_CACHED)
@@ -173,10 +168,9 @@ def phrase_pattern(phrase: str) -> re.Pattern[str]:
 
 
 def has_phrase(row: Row, phrase: str) -> bool:
-    """Whether the row's text or edit, or of a call one of its files, has the phrase."""
+    """Whether one of the row's texts has the phrase."""
     found = phrase_pattern(phrase).search
-    files = row.files if row.kind == "ToolCalled" else ()
-    return any(found(text.lower()) for text in (row.text, row.edit, *files) if text)
+    return any(found(text.lower()) for text in phrase_texts(row))
 
 
 def has_word(row: Row, value: str) -> bool:

@@ -6,17 +6,17 @@ from typing import Any, NamedTuple
 import tantivy
 
 from session_mgmt_mcp.projections import regex_search
+from session_mgmt_mcp.projections.analysis import exact_words
 from session_mgmt_mcp.projections.documents import document_of
 from session_mgmt_mcp.projections.filters import Filters, every_row
 from session_mgmt_mcp.projections.lexical import LexicalIndex, stored_row
-from session_mgmt_mcp.projections.matching import phrase_tokens
 from session_mgmt_mcp.projections.regex_search import TimeLimit
 from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row
 from session_mgmt_mcp.projections.tail import QueryReader
 
 PAGE_ROWS_MIN = 100
 PAGE_ROWS_MAX = 10_000
-LOOKED_AT_MAX = 4000  # rows read in order of rank for a phrase; beyond, DuckDB looks for it
+LOOKED_AT_MAX = 1000  # rows read in order of rank for a phrase; beyond, DuckDB looks for it
 AMONG_MAX = 20_000  # ids worth telling DuckDB
 _SHOWN_AT_ONCE = 200
 
@@ -46,7 +46,7 @@ def must_be_scanned(filters: Filters) -> bool:
     """Whether the texts have to be looked through: the index cannot even say which rows may match."""
     if filters.ids is not None:  # they were
         return False
-    unknown = any(not phrase_tokens(phrase) for phrase in filters.phrases)
+    unknown = any(not exact_words(phrase) for phrase in filters.phrases)
     return bool(filters.patterns or filters.no_patterns or unknown)
 
 

@@ -15,7 +15,7 @@ from session_mgmt_mcp.core.envelope import NewEvent
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.projections.documents import document_of
 from session_mgmt_mcp.projections.filters import Filters, every_row
-from session_mgmt_mcp.projections.lexical import row_fields, rows_schema, stored_row
+from session_mgmt_mcp.projections.lexical import opened, row_fields, rows_schema, stored_row
 from session_mgmt_mcp.projections.publish import update
 from session_mgmt_mcp.projections.rows import Row
 from session_mgmt_mcp.projections.views import Views
@@ -111,7 +111,7 @@ filters = st.builds(
 
 def indexed(found: list[Row]) -> tuple[tantivy.Schema, tantivy.Searcher]:
     schema = rows_schema()
-    index = tantivy.Index(schema)
+    index = opened(schema)
     writer = index.writer(15_000_000, 1)
     special = tantivy.Document()
     special.add_text("special", "watermark")
