@@ -151,7 +151,7 @@ class Search:
             raise InputError("the query is empty: say in words, names or paths what you are looking for")
         tokens = query_tokens(query)
         vector = self._vector(query)
-        if not tokens and vector is None:
+        if not tokens and (vector is None or filters.phrases):
             return self._newest(query, filters, limit, time_limit or TimeLimit())
         if must_be_scanned(filters):
             return self._scanned(query, limit, filters, time_limit or TimeLimit())
