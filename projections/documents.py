@@ -11,7 +11,7 @@ from session_mgmt_mcp.projections.analysis import joined_tokens
 from session_mgmt_mcp.projections.rows import TEXT_CHARS_MAX, Row
 
 RESULT_HEAD_CHARS = 400  # of a result; the rest is findable, but hardly ranks: each of its words counts once
-REST_CHARS_MAX = TEXT_CHARS_MAX  # all a row holds, so that every phrase of it is found
+REST_CHARS_MAX = TEXT_CHARS_MAX  # all a row holds: every word of it is found
 NAMES_CACHED = 4096  # sessions and folders
 BODY_WEIGHTS = {  # how often a word counts where it is said
     "PromptSubmitted": 3,
