@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 RESCORED_MIN = 1000  # nearest codes whose rows are looked at
 RESCORED_A_RESULT = 4  # at least so many a passage asked for
-RESCORED_A_ROOT = 10  # and so many times the square root of what is scanned: more codes, more chance likeness
+RESCORED_A_ROOT = 8  # and so many times the square root of what is scanned: more codes, more chance likeness
 PARALLEL_MIN = 1 << 18  # vectors, from which on several threads scan
 THREADS_MAX = 4
 SCANNED_MAX = 8192  # passages among which all rows are looked at; of more, codes come first
