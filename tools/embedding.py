@@ -13,6 +13,7 @@ import msgspec
 from session_mgmt_mcp.adapters.claude_code.capture import spawn
 from session_mgmt_mcp.core.errors import LockTimeoutError
 from session_mgmt_mcp.core.log.log import FileLog
+from session_mgmt_mcp.core.settings import vector_memory_bytes
 from session_mgmt_mcp.projections import query_files, vector_state
 from session_mgmt_mcp.projections.protocol import views_folder
 from session_mgmt_mcp.projections.rows import ORDINAL_BITS
@@ -37,6 +38,7 @@ class EmbedReport(msgspec.Struct, frozen=True):
     rate: float
     seconds: float
     model: str
+    graphs: int = 0  # built over full files of vectors, for a quicker search
     damaged: tuple[str, ...] = ()  # files that were dropped, and what they held was made anew
 
 
@@ -54,6 +56,7 @@ def embed(
     interrupted: what was embedded stays. Raises EmbeddingError, SettingsError, LockTimeoutError.
     """
     from session_mgmt_mcp.projections.embedding import Embedder
+    from session_mgmt_mcp.projections.vector_shards import build_shards
     from session_mgmt_mcp.projections.vector_writer import CHUNK_PASSAGES, VectorWriter
 
     began = time.monotonic()
@@ -79,6 +82,7 @@ def embed(
         state, left = writer.left()
     finally:
         writer.close()
+    graphs = build_shards(folder, vector_memory_bytes(), lambda at, end: say("building graphs", at, end))
     return EmbedReport(
         embedded,
         rows,
@@ -87,6 +91,7 @@ def embed(
         state.rate if state else 0.0,
         time.monotonic() - began,
         state.model_id if state else "",
+        graphs,
         tuple(damaged),
     )
 
