@@ -7,6 +7,7 @@ embeddings from an endpoint like OpenAI's: here one that serves our own model, s
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -154,19 +155,26 @@ def agentsview(
         said = call("sync")
         address = next(word for word in said.split() if word.startswith("http://"))
         out = {}
-        for name, mode in (("agentsview, full text", "terms"), ("agentsview, hybrid", "hybrid")):
+        searches = (("full text, all words", "terms"), ("full text, any word", "fts"), ("hybrid", "hybrid"))
+        for name, mode in searches:
             if mode == "hybrid":
                 print(call("embeddings", "build", "--yes")[-300:], file=sys.stderr)
-            out[name] = _asked(address, mode, queries)
+            asked = [_any_word(query) for query in queries] if mode == "fts" else queries
+            out[f"agentsview, {name}"] = _asked(address, mode, asked)
         return out
     finally:
         subprocess.run([str(program), "daemon", "stop"], capture_output=True, env=own, check=False)
 
 
+def _any_word(query: str) -> str:
+    """In the syntax of its index; as typed, all words must be there."""
+    return " OR ".join(f'"{word}"' for word in re.findall(r"\w+", query))
+
+
 def _asked(address: str, mode: str, queries: Sequence[str]) -> tuple[Found, list[float]]:
     found: Found = []
     taken = []
-    for query in ("warm up", *queries):
+    for query in (*queries[:1], *queries):
         words = {
             "pattern": query,
             "mode": mode,

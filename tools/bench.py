@@ -165,15 +165,19 @@ def memory() -> dict[str, float]:
     """This process' memory in MB: `resident`, of it `anonymous` (its own) and `file` (mapped files, which other processes
     share and the kernel may drop), and the highest `peak` of resident; the peak alone where there is no /proc.
     """
-    unit = 1 if sys.platform == "darwin" else 1024  # what getrusage counts in
-    out = {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
     try:
-        with open("/proc/self/smaps_rollup") as lines:
-            sizes = {line.split(":")[0]: line.split()[1] for line in list(lines)[1:]}
+        kib = {name: int(size) for name, size in _sizes("smaps_rollup") | _sizes("status")}
     except OSError:
-        return out
-    resident, anonymous = int(sizes["Rss"]) * 1024 / 1e6, int(sizes["Anonymous"]) * 1024 / 1e6
-    return {"resident": resident, "anonymous": anonymous, "file": resident - anonymous, **out}
+        unit = 1 if sys.platform == "darwin" else 1024  # what getrusage counts in
+        return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
+    found = {"resident": kib["Rss"], "anonymous": kib["Anonymous"], "file": kib["Rss"] - kib["Anonymous"]}
+    return {name: size * 1024 / 1e6 for name, size in (found | {"peak": kib["VmHWM"]}).items()}
+
+
+def _sizes(name: str) -> set[tuple[str, str]]:
+    """The lines `<name>: <size> kB` of a file about this process."""
+    with open(f"/proc/self/{name}") as lines:
+        return set(re.findall(r"^(\w+):\s+(\d+) kB$", lines.read(), re.MULTILINE))
 
 
 # -- what is there -----------------------------------------------------------------------------------------------
@@ -220,7 +224,6 @@ def _embedding(app: App) -> float | None:
     """Passages of this log embedded a second, on one thread; None where no model is there."""
     try:
         from session_mgmt_mcp.projections.embedding import Embedder, embedding_available
-
         from session_mgmt_mcp.projections.passages import passages_of
     except ImportError:
         return None
