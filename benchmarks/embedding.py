@@ -76,7 +76,7 @@ def in_a_process(model: str, workers: int, folder: Path) -> dict[str, Any]:
         "--workers",
         str(workers),
         "--texts",
-        folder / "texts.json",
+        str(folder / "texts.json"),
     ]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
@@ -170,7 +170,7 @@ def real_texts() -> list[str]:
     """Texts of the real sessions, spread over them; none where no real data is named."""
     if not os.environ.get(report.REAL_DATA_VARIABLE):
         return []
-    found = set()
+    found: set[str] = set()
     for path in sorted(report.real_transcripts().rglob("*.jsonl")):
         for line in path.read_text("utf-8", "replace").splitlines():
             found.update(text[: TEXT_LETTERS[1]] for text in texts_of(line) if len(text) >= TEXT_LETTERS[0])

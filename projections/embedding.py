@@ -1,6 +1,5 @@
 """Texts to vectors, by an ONNX model on the CPU. Nothing is downloaded and nothing is sent anywhere."""
 
-import importlib.util
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -11,13 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from session_mgmt_mcp.core.errors import EmbeddingError, SessionMgmtError
+from session_mgmt_mcp.core.errors import EmbeddingError
 from session_mgmt_mcp.core.settings import embedding_cache_size, max_workers
-from session_mgmt_mcp.projections.embedding_model import ModelFolder, open_folder
+from session_mgmt_mcp.projections.embedding_model import (
+    ModelFolder,
+    embedding_available,
+    not_installed,
+    open_folder,
+)
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
+
+__all__ = ["Embedder", "embedding_available"]
 
 Vectors = npt.NDArray[np.float32]
 
@@ -31,18 +37,6 @@ _INTEGERS: dict[str, "np.dtype[Any]"] = {
     "tensor(int32)": np.dtype(np.int32),
 }
 _OUTPUT = "sentence_embedding"  # taken where there are several
-
-
-def embedding_available() -> str | None:
-    """Why there are no embeddings here, with the mend; None where there are. Loads nothing."""
-    for module in ("onnxruntime", "tokenizers"):
-        if importlib.util.find_spec(module) is None:
-            return _not_installed(module)
-    try:
-        open_folder()
-    except SessionMgmtError as error:
-        return str(error)
-    return None
 
 
 class Embedder:
@@ -169,7 +163,7 @@ def _session(folder: ModelFolder) -> "InferenceSession":
     try:
         import onnxruntime as runtime
     except ImportError as error:
-        raise EmbeddingError(_not_installed("onnxruntime")) from error
+        raise EmbeddingError(not_installed("onnxruntime")) from error
     runtime.disable_telemetry_events()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1  # texts run beside each other rather than one in parts
@@ -189,7 +183,7 @@ def _tokenizer(folder: ModelFolder) -> "Tokenizer":
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
-        raise EmbeddingError(_not_installed("tokenizers")) from error
+        raise EmbeddingError(not_installed("tokenizers")) from error
     try:
         return Tokenizer.from_file(str(folder.tokenizer))
     except Exception as error:  # the library raises nothing narrower
@@ -219,10 +213,6 @@ def _output(folder: ModelFolder, session: "InferenceSession") -> str:
         raise EmbeddingError(f"{folder.model}: {what}; take a model that embeds text")
     name: str = taken.name
     return name
-
-
-def _not_installed(module: str) -> str:
-    return f"{module} is not installed: pip install {module}, or install session-mgmt-mcp again"
 
 
 def _first_line(error: Exception) -> str:

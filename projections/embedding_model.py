@@ -1,12 +1,14 @@
 """The folder of an embedding model: which it is, what it must hold, and what its vectors are known by."""
 
+import functools
 import hashlib
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from session_mgmt_mcp.core.errors import EmbeddingError
+from session_mgmt_mcp.core.errors import EmbeddingError, SessionMgmtError
 from session_mgmt_mcp.core.settings import MODEL_VARIABLE, embedding_model_path
 
 if TYPE_CHECKING:
@@ -69,6 +71,18 @@ class ModelFolder(msgspec.Struct, frozen=True):
         return SHIPPED_ID if self.shipped else model_id(self.path)
 
 
+def embedding_available() -> str | None:
+    """Why there are no embeddings here, with the mend; None where there are. Loads nothing."""
+    for module in ("onnxruntime", "tokenizers"):
+        if importlib.util.find_spec(module) is None:
+            return not_installed(module)
+    try:
+        open_folder()
+    except SessionMgmtError as error:
+        return str(error)
+    return None
+
+
 def open_folder(folder: Path | None = None) -> ModelFolder:
     """The model in `folder`; by default the one `EMBEDDING_MODEL_PATH` names, else the shipped one.
 
@@ -102,6 +116,11 @@ def damage(folder: Path | None = None) -> str | None:
     return None
 
 
+def not_installed(module: str) -> str:
+    """The reason, and the mend."""
+    return f"{module} is not installed: pip install {module}, or install session-mgmt-mcp again"
+
+
 def model_id(path: Path) -> str:
     """32 hex digits over the names and bytes of all files that decide what a text's vector is.
 
@@ -110,7 +129,9 @@ def model_id(path: Path) -> str:
     total = hashlib.sha256()
     for name in (_MODEL, *_BESIDE, _TOKENIZER, _SETTINGS):
         try:
-            total.update(name.encode() + b"\0" + _sha256(path / name))
+            stat = (path / name).stat()
+            digest = _sha256(path / name, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            total.update(name.encode() + b"\0" + digest)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -118,7 +139,9 @@ def model_id(path: Path) -> str:
     return total.hexdigest()[:32]
 
 
-def _sha256(path: Path) -> bytes:
+@functools.lru_cache(16)  # a large model takes a second: a server asks for it again and again
+def _sha256(path: Path, *_stamp: int) -> bytes:
+    """Of a file; `_stamp` changes when the file does."""
     found = hashlib.sha256()
     for part in _parts(path):
         found.update(part)

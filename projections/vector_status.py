@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from session_mgmt_mcp.core.ports import EventLog
-from session_mgmt_mcp.projections.embedding import embedding_available
-from session_mgmt_mcp.projections.embedding_model import open_folder
+from session_mgmt_mcp.projections.embedding_model import embedding_available, open_folder
 from session_mgmt_mcp.projections.query_files import QueryFiles
 from session_mgmt_mcp.projections.results import VectorStatus
 from session_mgmt_mcp.projections.vector_publish import waiting_passages
