@@ -13,7 +13,7 @@ PREFIX = "SESSION_MGMT_"  # before a variable's name it says the same and wins, 
 MODEL_VARIABLE = "EMBEDDING_MODEL_PATH"
 CACHE_VARIABLE = "EMBEDDING_CACHE_SIZE"
 VECTOR_MEMORY_VARIABLE = "VECTOR_MEMORY_MB"
-VECTOR_MEMORY_DEFAULT, VECTOR_MEMORY_MAX = 512, 1_000_000
+VECTOR_MEMORY_DEFAULT, VECTOR_MEMORY_MAX = 0, 1_000_000  # a scan is as fast: benchmarks/vector_index.py
 WORKERS_VARIABLE = "MAX_WORKERS"
 CACHE_DEFAULT = 512
 CACHE_MAX = 1_000_000  # 1.5 GB of the shipped model's vectors
@@ -72,7 +72,7 @@ def max_workers() -> int:
 
 
 def vector_memory_bytes() -> int:
-    """`VECTOR_MEMORY_MB`: memory for graphs over vectors, 0 for none (vectors are scanned then). Raises SettingsError."""
+    """`VECTOR_MEMORY_MB`: memory for graphs over vectors; 0, the default: all are scanned. Raises SettingsError."""
     return _number(VECTOR_MEMORY_VARIABLE, VECTOR_MEMORY_DEFAULT, 0, VECTOR_MEMORY_MAX) << 20
 
 

@@ -58,7 +58,8 @@ if TYPE_CHECKING:
 RESCORED_MIN = 1000  # nearest codes whose rows are looked at
 RESCORED_A_RESULT = 4  # at least so many a passage asked for
 RESCORED_A_ROOT = 8  # and so many times the square root of what is scanned: more codes, more chance likeness
-PARALLEL_MIN = 1 << 18  # vectors, from which on several threads scan
+PARALLEL_MIN = 1 << 18  # codes, from which on several threads scan
+PARALLEL_ROWS_MIN = 4096  # rows likewise
 THREADS_MAX = 4
 SCANNED_MAX = 8192  # passages among which all rows are looked at; of more, codes come first
 
@@ -264,7 +265,7 @@ class VectorIndex:
             block, these, at = part
             out[these] = exact_scores(block.rows, at, query)
 
-        self._each(score, list(self._by_block(places)), parallel=len(places) > SCANNED_MAX)
+        self._each(score, list(self._by_block(places)), parallel=len(places) >= PARALLEL_ROWS_MIN)
         return out
 
     def _each(self, work: Callable[[Part], None], parts: Sequence[Part], *, parallel: bool) -> None:
