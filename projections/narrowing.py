@@ -10,13 +10,14 @@ from session_mgmt_mcp.projections.analysis import exact_words
 from session_mgmt_mcp.projections.documents import document_of
 from session_mgmt_mcp.projections.filters import Filters, every_row
 from session_mgmt_mcp.projections.lexical import LexicalIndex, stored_row
-from session_mgmt_mcp.projections.regex_search import TimeLimit
+from session_mgmt_mcp.projections.regex_search import Scanned, TimeLimit
 from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row
 from session_mgmt_mcp.projections.tail import QueryReader
 
 PAGE_ROWS_MIN = 100
 PAGE_ROWS_MAX = 10_000
 LOOKED_AT_MAX = 1000  # rows read in order of rank for a phrase; beyond, DuckDB looks for it
+NARROW_MAX = 1000  # rows so few that their texts are read one by one
 AMONG_MAX = 20_000  # ids worth telling DuckDB
 _SHOWN_AT_ONCE = 200
 
@@ -69,17 +70,40 @@ def hits(index: LexicalIndex, query: tantivy.Query, filters: Filters, wanted: in
 
 def newest(reach: Reach, filters: Filters, limit: int, time_limit: TimeLimit) -> Rows:
     """The newest rows that match."""
-    if must_be_scanned(filters):
+    if must_be_scanned(filters) and not _is_narrow(reach, filters):
         return _scanned(reach, filters, limit, time_limit)
     rows, note = _newest_published(reach, filters, limit, time_limit)
-    rows += [row for row in _unindexed(reach) if filters.passes(row) and any(document_of(row))]
+    tail = [row for row in _unindexed(reach) if filters.passes(row) and any(document_of(row))]
+    rows += _checked(reach, filters, tail)
     rows.sort(key=_age)
     return Rows(rows[:limit], note)
 
 
-def found_ids(reach: Reach, filters: Filters, time_limit: TimeLimit) -> regex_search.Scanned:
+def found_ids(reach: Reach, filters: Filters, time_limit: TimeLimit) -> Scanned:
     """Ids of rows that patterns and phrases are found in, for words to rank."""
+    if _is_narrow(reach, filters):
+        rows, note = newest(reach, filters, AMONG_MAX, time_limit)
+        return Scanned([row.id for row in rows], note)
     return regex_search.all_found(reach.reader.sql(), filters, time_limit, _among(reach, filters))
+
+
+def _is_narrow(reach: Reach, filters: Filters) -> bool:
+    """Whether so few published rows are left by the index that reading them is faster than DuckDB."""
+    index = reach.published
+    clauses = filters.clauses(index.schema, rows=True) if index is not None else []
+    if index is None or not clauses:
+        return False
+    query = tantivy.Query.boolean_query([(tantivy.Occur.Must, clause) for clause in clauses])
+    return len(index.searcher.search(query, NARROW_MAX + 1, count=False).hits) <= NARROW_MAX
+
+
+def _checked(reach: Reach, filters: Filters, rows: list[Row]) -> list[Row]:
+    """Those of rows that match the clauses whose texts match too."""
+    if filters.in_text:
+        rows = [row for row in rows if filters.verifies(row)]
+    if filters.patterns or filters.no_patterns:
+        return regex_search.found_in(reach.reader.files, filters, rows)
+    return rows
 
 
 def _scanned(reach: Reach, filters: Filters, limit: int, time_limit: TimeLimit) -> Rows:
@@ -107,7 +131,7 @@ def _newest_published(reach: Reach, filters: Filters, limit: int, time_limit: Ti
     for page in _pages(index, query, "occurred_at"):
         rows = [_stored(index, hit) for hit in page]
         shown = reach.reader.shows([row.id for row in rows], index.watermark.position)
-        out += [row for row in rows if row.id in shown and (not filters.in_text or filters.verifies(row))]
+        out += _checked(reach, filters, [row for row in rows if row.id in shown])
         if len(out) >= limit:
             break
         if time_limit.left_s <= 0:

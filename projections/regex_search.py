@@ -101,6 +101,15 @@ def all_found(
     return Scanned(ids, "")
 
 
+def found_in(files: QueryFiles, filters: Filters, rows: list[Row]) -> list[Row]:
+    """Those of the rows that the patterns are found in."""
+    match, patterns = _matching(filters._replace(any_of=()))
+    columns = "unnest(?::BIGINT[]) AS n, unnest(?::VARCHAR[]) AS text, unnest(?::VARCHAR[]) AS edit"
+    values = [list(range(len(rows))), [row.text for row in rows], [row.edit for row in rows]]
+    sql = f"SELECT n FROM (SELECT {columns}) WHERE {match} ORDER BY n"
+    return [rows[at] for (at,) in files.fetch(sql, [*values, *patterns])]
+
+
 def first_match(files: QueryFiles, filters: Filters, row: Row) -> str:
     """What the first of the patterns that matches finds in a row, "" where none does."""
     for pattern in (p for group in filters.patterns for p in group):

@@ -8,7 +8,7 @@ from action_log import NOON, SECOND, call, prompt
 from memory_log import MemoryLog
 
 from session_mgmt_mcp.core.errors import InputError
-from session_mgmt_mcp.projections import regex_search
+from session_mgmt_mcp.projections import narrowing, regex_search
 from session_mgmt_mcp.projections.filters import Filters
 from session_mgmt_mcp.projections.publish import update
 from session_mgmt_mcp.projections.query_language import QueryError
@@ -159,6 +159,23 @@ def test_a_pattern_that_is_none_is_refused_with_the_reason_and_the_place(
 )
 def test_patterns_mean_what_they_mean_in_a_terminal(views: Views, query: str, count: int) -> None:
     assert len(views.search(query, limit=1000)) == count
+
+
+def test_few_rows_are_read_themselves_with_the_same_result(
+    views: Views, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = [
+        "re:Error.[02] after:2026-02-02T02:40:05Z",
+        '-re:Error.[02] "error 1" session:s-1',
+        '"1:" "->" kind:prompt',
+        "step re:Error.3 kind:prompt",
+        "re:^step kind:call",
+    ]
+    read = [views.search(q, limit=1000) for q in questions]
+    monkeypatch.setattr(narrowing, "NARROW_MAX", 0)
+    scanned = [views.search(q, limit=1000) for q in questions]
+    assert [[m.record for m in found] for found in read] == [[m.record for m in found] for found in scanned]
+    assert [len(found) for found in read] == [17, 10, 0, 10, 0]
 
 
 def test_an_excerpt_shows_what_the_pattern_found(tmp_path: Path) -> None:
