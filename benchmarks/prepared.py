@@ -8,6 +8,7 @@ that were embedded, with noise, so that they lie as real ones do and a million t
 """
 
 import argparse
+import hashlib
 import os
 import shutil
 import sys
@@ -104,6 +105,25 @@ def _say(done: int, total: int) -> None:
     print(f"passages of {done:,} of {total:,} rows", file=sys.stderr, flush=True)
 
 
+def described(folder: Path) -> dict[str, Any]:
+    """What a data folder holds, and a hash over its records."""
+    digest = hashlib.sha256()
+    with App.open(folder) as app:
+        for batch in app.log.read(0, app.log.sealed().position):
+            for event in batch:
+                digest.update(event.payload or b"")
+        status = app.views.status()
+    state = read_state(views_folder(folder))
+    return {
+        "events": status.log_position,
+        "rows": status.actions,
+        "vectors": state.count if state else 0,
+        "log_mb": bench.size(folder / "segments") / 1e6,
+        "views_mb": bench.size(folder / "views") / 1e6,
+        "sha256": digest.hexdigest()[:16],
+    }
+
+
 def queries(folder: Path, count: int = bench.QUERIES_MAX) -> list[str]:
     """Stretches of the data's own words."""
     with App.open(folder) as app:
@@ -138,8 +158,9 @@ def main() -> None:
     args = parser.parse_args()
     for size in args.sizes:
         folder = folder_of(size)
-        vectors = add_vectors(folder) if args.vectors else read_state(views_folder(folder)).count  # type: ignore[union-attr]
-        show("prepared", {"size": size, "folder": str(folder), "vectors": vectors}, as_json=args.json)
+        if args.vectors:
+            add_vectors(folder)
+        show("prepared", {"size": size, **described(folder)}, as_json=args.json)
 
 
 if __name__ == "__main__":
