@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from session_mgmt_mcp.core.errors import EmbeddingError, SessionMgmtError
-from session_mgmt_mcp.core.settings import MODEL_VARIABLE, embedding_model_path
+from session_mgmt_mcp.core.settings import (
+    MODEL_VARIABLE,
+    embedding_cache_size,
+    embedding_model_path,
+    max_workers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +83,8 @@ def embedding_available() -> str | None:
             return not_installed(module)
     try:
         open_folder()
+        embedding_cache_size()
+        max_workers()
     except SessionMgmtError as error:
         return str(error)
     return None

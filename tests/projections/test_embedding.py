@@ -134,6 +134,9 @@ def test_a_malformed_number_is_named(monkeypatch: pytest.MonkeyPatch, name: str,
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=f"^{name} is .*: set it to a whole number from"):
         Embedder.open(SHIPPED)
+    reason = embedding_available()
+    assert reason is not None
+    assert reason.startswith(name)
 
 
 def test_tokens_vectors_are_averaged_and_brought_to_length_one(tmp_path: Path) -> None:
