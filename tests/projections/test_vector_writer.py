@@ -2,58 +2,41 @@
 
 import threading
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from action_log import call, forgotten, hook_prompt, prompt, reply, returned
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from action_log import forgotten, prompt, reply
 from memory_log import MemoryLog
-from vector_kit import HashEmbedder, assert_complete, embed_all, passages_shown, state_of, stored
+from vector_kit import (
+    Failing,
+    HashEmbedder,
+    assert_complete,
+    embed_all,
+    fill,
+    small_files,
+    state_of,
+    stored,
+    without_words,
+)
 
 from session_mgmt_mcp.core.errors import LockTimeoutError
 from session_mgmt_mcp.projections import (
-    passages,
-    publish,
     rows,
-    vector_rebuild,
     vector_state,
     vector_store,
-    vector_writer,
 )
-from session_mgmt_mcp.projections.checking import UNREADABLE, check
 from session_mgmt_mcp.projections.passages import number_of_passage
 from session_mgmt_mcp.projections.protocol import views_folder
 from session_mgmt_mcp.projections.publish import digest, purge, replay, update
-from session_mgmt_mcp.projections.vector_blocks import ALIGNMENT
 from session_mgmt_mcp.projections.vector_state import (
     embed_lock,
-    gaps,
     vector_folder,
-    with_range,
-    without_range,
 )
 from session_mgmt_mcp.projections.vector_writer import VectorWriter
 
 SECRET = "the password is xylophonesesame"
-
-
-def fill(log: MemoryLog, first: int = 0, n: int = 15) -> MemoryLog:
-    """Prompts that differ, replies and calls that repeat, results that have no passage."""
-    for k in range(first, first + n):
-        log.append(
-            [
-                prompt(f"s-{k % 3}", f"p-{k}", f"question {k}", k),
-                reply(f"s-{k % 3}", f"r-{k}", f"answer {k % 5}", k),
-                call(f"s-{k % 3}", f"c-{k}", f"t-{k}", "Bash", {"command": f"make step{k % 7}"}, k),
-                returned(f"s-{k % 3}", f"o-{k}", f"t-{k}", f"made step{k % 7}", k),
-            ]
-        )
-    log.seal()
-    return log
 
 
 @pytest.fixture
@@ -66,64 +49,10 @@ def embedder() -> HashEmbedder:
     return HashEmbedder()
 
 
-class NoIndex:
-    """In place of the lexical index, which takes most of the time and has its own tests."""
-
-    def __init__(self, views: Path) -> None:
-        (views / "lexical").mkdir(exist_ok=True)
-
-    def update(self, *_: object) -> int:
-        return 0
-
-
-@pytest.fixture(autouse=True)
-def without_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish, "_open_lexical", lambda _, views, *__: NoIndex(views))
-
-
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows, slices and full files of a few rows."""
-    monkeypatch.setattr(vector_writer, "WINDOW_POSITIONS", 16)
-    monkeypatch.setattr(vector_writer, "SLICE_PASSAGES", 4)
-    monkeypatch.setattr(vector_rebuild, "RUN_ROWS_MIN", 8)
-    monkeypatch.setattr(vector_store, "FULL_PASSAGES", 24)
-    monkeypatch.setattr(vector_store, "FULL_PAIRS", 64)
-
-
-# -- ranges ------------------------------------------------------------------------------------------------------------
-
-LIMIT = 24
-bounds = st.tuples(st.integers(0, LIMIT), st.integers(0, LIMIT))
-
-
-def ids(ranges: vector_state.Ranges) -> set[int]:
-    return {i for low, high in ranges for i in range(low, high)}
-
-
-@given(st.lists(st.tuples(st.booleans(), bounds)))
-def test_ranges_hold_what_sets_of_ids_do(steps: list[tuple[bool, tuple[int, int]]]) -> None:
-    ranges: vector_state.Ranges = ()
-    model: set[int] = set()
-    for adds, (low, high) in steps:
-        ranges = with_range(ranges, low, high) if adds else without_range(ranges, low, high)
-        model = model | set(range(low, high)) if adds else model - set(range(low, high))
-        assert ids(ranges) == model
-        assert all(low < high for low, high in ranges)
-        assert all(a[1] < b[0] for a, b in pairwise(ranges))
-        assert ids(gaps(ranges, 0, LIMIT)) == set(range(LIMIT)) - model
-
-
-@given(st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)))
-def test_covered_are_long_runs_of_rows_that_lack_nothing(present: set[int], lacking: set[int]) -> None:
-    found = np.array(sorted(present | lacking), np.int64)
-    has = np.array([i not in lacking for i in found], bool)
-    covered = ids(vector_rebuild.complete_runs(found, has, 64))
-    assert covered.isdisjoint(lacking)
-    if not lacking:
-        assert covered == set(range(64))
-    for low, high in vector_rebuild.complete_runs(found, has, 64):
-        assert not lacking or len(present & set(range(low, high)) - lacking) >= vector_rebuild.RUN_ROWS_MIN
+    small_files(monkeypatch)
+    without_words(monkeypatch)
 
 
 # -- embedding ---------------------------------------------------------------------------------------------------------
@@ -180,21 +109,6 @@ def test_full_files_are_not_written_again(log: MemoryLog, tmp_path: Path, embedd
     update(log, tmp_path)
     embed_all(log, tmp_path, embedder, 8)
     assert full <= set(state_of(tmp_path).vectors)
-
-
-class Failing(HashEmbedder):
-    """Raises at the n-th call."""
-
-    def __init__(self, calls: int, error: BaseException) -> None:
-        super().__init__()
-        self._left = calls
-        self._error = error
-
-    def embed_passages(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        self._left -= 1
-        if self._left == 0:
-            raise self._error
-        return super().embed_passages(texts)
 
 
 def test_what_was_embedded_before_ctrl_c_is_kept(
@@ -396,166 +310,3 @@ def test_views_of_another_log_serve_nothing_and_their_vectors_are_kept(
     assert embedder.texts == ["question 15"]
     assert_complete(other, tmp_path, embedder)
     assert number_of_passage("question 0") not in stored(tmp_path)[1]
-
-
-# -- damage ----------------------------------------------------------------------------------------------------------
-
-
-PARTS = ("header", "numbers", "codes", "ids", "map numbers", "gone", "cut")
-
-
-def _flip(path: Path, offset: int) -> None:
-    raw = bytearray(path.read_bytes())
-    raw[offset] ^= 4
-    path.unlink()
-    path.write_bytes(raw)
-
-
-def _aligned(offset: int) -> int:
-    return -(-offset // ALIGNMENT) * ALIGNMENT
-
-
-def _offset(part: str, count: int) -> int:
-    """A byte in the middle of a part of a file of `count` entries of 64 dimensions."""
-    numbers = ALIGNMENT
-    codes = _aligned(numbers + 8 * count)
-    vectors = _aligned(codes + 8 * count)
-    return {
-        "header": 20,
-        "numbers": numbers + 4 * count,
-        "codes": codes + 4 * count,
-        "vectors": vectors + 64 * count,
-        "ids": numbers + 4 * count,
-        "map numbers": codes + 4 * count,
-    }[part]
-
-
-@pytest.mark.parametrize(
-    "part",
-    ["vectors", *(pytest.param(part, marks=pytest.mark.slow) for part in PARTS)],
-)
-def test_a_damaged_file_is_found_dropped_and_made_anew(
-    log: MemoryLog, tmp_path: Path, embedder: HashEmbedder, part: str
-) -> None:
-    update(log, tmp_path)
-    embed_all(log, tmp_path, embedder, 9)
-    state, where = state_of(tmp_path), vector_folder(views_folder(tmp_path))
-    block = state.maps[0] if part in ("ids", "map numbers") else state.vectors[0]
-    path = where / block.name
-    if part == "gone":
-        path.unlink()
-    elif part == "cut":
-        path.write_bytes(path.read_bytes()[:-1])
-    else:
-        _flip(path, _offset(part, block.count))
-    assert check(log, tmp_path, ["vector"])["vector"].published == UNREADABLE
-    embedder.texts.clear()
-    writer = VectorWriter(log, views_folder(tmp_path), embedder)
-    assert any(block.name in reason for reason in writer.check())
-    writer.close()
-    stored(tmp_path)  # nothing refers to what is gone
-    embed_all(log, tmp_path, embedder, 9)
-    assert len(embedder.texts) == (0 if block in state.maps else block.count)
-    assert_complete(log, tmp_path, embedder)
-    assert check(log, tmp_path, ["vector"])["vector"].same
-
-
-@pytest.mark.slow
-def test_damaged_vectors_are_not_merged_into_sound_files(
-    log: MemoryLog, tmp_path: Path, embedder: HashEmbedder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(vector_store, "FULL_PASSAGES", 1000)
-    update(log, tmp_path)
-    embed_all(log, tmp_path, embedder)
-    [block] = state_of(tmp_path).vectors
-    _flip(vector_folder(views_folder(tmp_path)) / block.name, _offset("vectors", block.count))
-    fill(log, 100, 30)
-    update(log, tmp_path)
-    embed_all(log, tmp_path, embedder)
-    assert_complete(log, tmp_path, embedder)
-
-
-def test_a_check_finds_pairs_the_log_does_not_have(
-    log: MemoryLog, tmp_path: Path, embedder: HashEmbedder
-) -> None:
-    update(log, tmp_path)
-    embed_all(log, tmp_path, embedder)
-    assert check(log, tmp_path, ["vector"])["vector"].same
-    log.forget(2)  # behind the views' back
-    assert not check(log, tmp_path, ["vector"])["vector"].same
-
-
-# -- in any order ----------------------------------------------------------------------------------------------------
-
-STEPS = ("append", "update", "embed", "interrupt", "replay", "forget", "damage")
-
-
-@pytest.mark.slow
-@settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-@given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 99)), min_size=3, max_size=20))
-def test_in_whatever_order_things_happen_every_shown_passage_gets_its_vector(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
-) -> None:
-    play(tmp_path_factory.mktemp("steps"), steps)
-
-
-def play(folder: Path, steps: list[tuple[str, int]]) -> None:
-    log, embedder = fill(MemoryLog(), 0, 4), HashEmbedder()
-    update(log, folder)
-    for step, n in steps:
-        if step == "append":
-            log.append(
-                [hook_prompt("s-1", f"question {n % 9}", n), prompt("s-1", f"x-{n}", f"question {n % 9}", n)]
-            )
-            fill(log, n, 3)
-        elif step == "update":
-            update(log, folder)
-        elif step == "embed":
-            writer = VectorWriter(log, views_folder(folder), embedder)
-            writer.chunk(1 + n % 7)
-            writer.close()
-        elif step == "interrupt":
-            with pytest.raises(KeyboardInterrupt):
-                embed_all(log, folder, Failing(1 + n % 3, KeyboardInterrupt()), 5)
-                raise KeyboardInterrupt  # there was too little to do
-        elif step == "replay":
-            replay(log, folder, ["vector"])
-        elif step == "forget":
-            texts = [e.position for b in log.read() for e in b if e.payload and "record" in e.envelope.source]
-            position = texts[n % len(texts)]
-            log.forget(position)
-            log.append([forgotten((), (position,))])
-            log.seal()
-            purge(log, folder, [position])
-            shown = {number for _, number in passages_shown(log, folder)}
-            assert set(stored(folder)[1]) <= shown
-        elif step == "damage" and (blocks := state_of(folder).vectors):
-            block = blocks[n % len(blocks)]
-            _flip(vector_folder(views_folder(folder)) / block.name, ALIGNMENT + n % (block.bytes - ALIGNMENT))
-            writer = VectorWriter(log, views_folder(folder), embedder)
-            writer.check()
-            writer.close()
-        stored(folder)
-    update(log, folder)
-    embed_all(log, folder, embedder)
-    assert_complete(log, folder, embedder)
-    done = digest(folder)["vector"]
-    assert replay(log, folder, ["vector"])["vector"] == done
-    assert check(log, folder, ["vector"])["vector"].same
-
-
-# -- passages ----------------------------------------------------------------------------------------------------------
-
-
-def test_long_texts_have_windows_and_no_short_last_one() -> None:
-    text = "".join(chr(0x4E00 + k) for k in range(5000))
-    whole = passages._windows(text)
-    assert len(whole) == passages.WINDOWS_MAX
-    assert whole[1] == text[900:1900]
-    assert passages._windows(text[:1149]) == [text[:1000]]
-    assert passages._windows(text[:1150]) == [text[:1000], text[900:1150]]
-    assert passages._windows("") == []

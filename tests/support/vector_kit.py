@@ -6,8 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pytest
+from action_log import call, prompt, reply, returned
+from memory_log import MemoryLog
 
 from session_mgmt_mcp.core.ports import EventLog
+from session_mgmt_mcp.projections import publish, vector_rebuild, vector_store, vector_writer
 from session_mgmt_mcp.projections.passages import number_of_passage, passages_of
 from session_mgmt_mcp.projections.protocol import views_folder
 from session_mgmt_mcp.projections.query_files import QueryFiles
@@ -98,3 +102,64 @@ def assert_complete(log: EventLog, folder: Path, embedder: HashEmbedder) -> None
     for pair, text in passages_shown(log, folder).items():
         assert pair in pairs
         assert np.array_equal(vectors[pair[1]], embedder.vector(text).astype(np.float16))
+
+
+def fill(log: MemoryLog, first: int = 0, n: int = 15) -> MemoryLog:
+    """Prompts that differ, replies and calls that repeat, results that have no passage."""
+    for k in range(first, first + n):
+        log.append(
+            [
+                prompt(f"s-{k % 3}", f"p-{k}", f"question {k}", k),
+                reply(f"s-{k % 3}", f"r-{k}", f"answer {k % 5}", k),
+                call(f"s-{k % 3}", f"c-{k}", f"t-{k}", "Bash", {"command": f"make step{k % 7}"}, k),
+                returned(f"s-{k % 3}", f"o-{k}", f"t-{k}", f"made step{k % 7}", k),
+            ]
+        )
+    log.seal()
+    return log
+
+
+class NoIndex:
+    """In place of the lexical index, which takes most of the time and has its own tests."""
+
+    def __init__(self, views: Path) -> None:
+        (views / "lexical").mkdir(exist_ok=True)
+
+    def update(self, *_: object) -> int:
+        return 0
+
+
+def without_words(patch: pytest.MonkeyPatch) -> None:
+    """Publish without the lexical index."""
+    patch.setattr(publish, "_open_lexical", lambda _, views, *__: NoIndex(views))
+
+
+def small_files(patch: pytest.MonkeyPatch) -> None:
+    """Windows, slices and full files of a few rows."""
+    patch.setattr(vector_writer, "WINDOW_POSITIONS", 16)
+    patch.setattr(vector_writer, "SLICE_PASSAGES", 4)
+    patch.setattr(vector_rebuild, "RUN_ROWS_MIN", 8)
+    patch.setattr(vector_store, "FULL_PASSAGES", 24)
+    patch.setattr(vector_store, "FULL_PAIRS", 64)
+
+
+class Failing(HashEmbedder):
+    """Raises at the n-th call."""
+
+    def __init__(self, calls: int, error: BaseException) -> None:
+        super().__init__()
+        self._left = calls
+        self._error = error
+
+    def embed_passages(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        self._left -= 1
+        if self._left == 0:
+            raise self._error
+        return super().embed_passages(texts)
+
+
+def flip(path: Path, offset: int) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[offset] ^= 4
+    path.unlink()
+    path.write_bytes(raw)
