@@ -13,7 +13,7 @@ from session_mgmt_mcp.projections.lexical import WATERMARK
 from session_mgmt_mcp.projections.matching import EDIT, is_below
 from session_mgmt_mcp.projections.rows import Row
 
-__all__ = ["EDIT", "NO_FILTERS", "TIME_MAX", "Filters", "is_below", "project_sql"]
+__all__ = ["EDIT", "NO_FILTERS", "TIME_MAX", "Filters", "is_below", "named_project_sql", "project_sql"]
 
 TIME_MAX = (1 << 62) - 1
 _OF_SESSIONS = ("session", "project", "assistant")  # what the sessions' index knows
@@ -251,3 +251,10 @@ def project_sql(folder: str) -> tuple[str, list[Any]]:
     folder = folder.rstrip("/\\")
     below = "(rtrim(project, '/\\') = ? OR starts_with(project, ? || '/') OR starts_with(project, ? || '\\'))"
     return below, [folder, folder, folder]
+
+
+def named_project_sql(value: str) -> tuple[str, list[Any]]:
+    """The same for a folder or the name of one."""
+    if matching.is_absolute(value):
+        return project_sql(value)
+    return "regexp_full_match(project, ?)", [matching.below_pattern(value)]

@@ -131,11 +131,16 @@ def project_pattern(name: str) -> str:
     return r"(?i)((.|\n)*[/\\])?" + r"[/\\]".join(parts)
 
 
+def below_pattern(name: str) -> str:
+    """The pattern a project must match to be a folder of this name, or below one."""
+    return project_pattern(name) + r"([/\\](.|\n)*)?"
+
+
 def in_project(row: Row, value: str) -> bool:
     """`value`: a folder, or the name of one; all below it too."""
     if is_absolute(value):
         return row.project.strip("/\\") != "" and is_below(row.project, value)
-    return compiled(project_pattern(value) + r"([/\\](.|\n)*)?").fullmatch(row.project) is not None
+    return compiled(below_pattern(value)).fullmatch(row.project) is not None
 
 
 # -- words and phrases -----------------------------------------------------------------------------------------------

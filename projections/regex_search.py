@@ -16,8 +16,8 @@ import duckdb
 
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.projections.documents import _OWN_TOOL
-from session_mgmt_mcp.projections.filters import Filters, project_sql
-from session_mgmt_mcp.projections.matching import has_glob, is_absolute
+from session_mgmt_mcp.projections.filters import Filters, named_project_sql
+from session_mgmt_mcp.projections.matching import has_glob
 from session_mgmt_mcp.projections.query_files import QueryFiles
 from session_mgmt_mcp.projections.rows import Row
 
@@ -202,8 +202,8 @@ def _column(name: str, value: str) -> tuple[str, list[Any]] | None:
         return "session = ?", [value]
     if name == "kind":
         return ("edit <> ''", []) if value == "edit" else ("kind = ?", [value])
-    if name == "project" and is_absolute(value):
-        return project_sql(value)
+    if name == "project":
+        return named_project_sql(value)
     if name in ("assistant", "actor", "branch") and value.isascii() and not has_glob(value):
         return f"lower({name}) = ?", [value.lower()]
     return None

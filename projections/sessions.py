@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from session_mgmt_mcp.core.errors import InputError
-from session_mgmt_mcp.projections.filters import project_sql
+from session_mgmt_mcp.projections.filters import named_project_sql
 from session_mgmt_mcp.projections.query_files import QueryFiles
 from session_mgmt_mcp.projections.results import SessionSummary
 from session_mgmt_mcp.projections.rows import ORDINAL_BITS
@@ -50,10 +50,10 @@ LEFT JOIN project AS j USING (session)
 def list_sessions(
     files: QueryFiles, *, project: str | None = None, assistant: str | None = None, limit: int = 50
 ) -> list[SessionSummary]:
-    """The sessions, the last active first."""
+    """The sessions, the last active first. `project`: a folder or the name of one, and all below."""
     conditions, parameters = ["true"], list[Any]()
     if project is not None:
-        condition, values = project_sql(project)
+        condition, values = named_project_sql(project)
         conditions.append(condition)
         parameters += values
     if assistant is not None:

@@ -82,6 +82,7 @@ class Tools:
         before: Time = None,
     ) -> str:
         from session_mgmt_mcp.adapters.mcp import render
+        from session_mgmt_mcp.projections.query_language import kind_of
 
         if not query.strip():
             raise InputError("query holds only white space; give the words to look for")
@@ -89,7 +90,7 @@ class Tools:
             session=session or None,
             project=project or None,
             assistant=assistant or None,
-            kind=kind or None,
+            kind=kind_of(kind) if kind else None,
             tool=tool or None,
             file=file or None,
             actor=actor or None,

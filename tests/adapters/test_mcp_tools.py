@@ -87,10 +87,17 @@ def test_filters_reach_the_services_and_times_become_microseconds(raw: RawClient
         session="s-1",
         project="/p",
         assistant="a",
-        kind="ToolCalled",
+        kind="call",
+        tool="bash",
+        file="app.py",
+        actor="user",
+        branch="main",
         after="1970-01-02",
     )
-    given = "('after', 86400000000), ('assistant', 'a'), ('kind', 'ToolCalled'), ('project', '/p'), ('session', 's-1')"
+    given = (
+        "('actor', 'user'), ('after', 86400000000), ('assistant', 'a'), ('branch', 'main'), ('file', 'app.py'), "
+        "('kind', 'ToolCalled'), ('project', '/p'), ('session', 's-1'), ('tool', 'bash')"
+    )
     assert f"asked 1 [{given}]" in text
 
 
@@ -108,9 +115,19 @@ def test_times_are_read_as_utc_unless_they_say_otherwise(value: str | None, expe
     assert time_us("after", value) == expected
 
 
+def test_a_time_may_be_said_in_words_as_of_utc() -> None:
+    yesterday = time_us("after", "yesterday")
+    assert yesterday is not None and yesterday % 86_400_000_000 == 0
+
+
+def test_what_was_not_searched_is_said_behind_the_answer(raw: RawClient) -> None:
+    _, outside = inside_fence(raw.call("search", query="long")[0])
+    assert outside.endswith("Not all was searched: stopped after 2 s.")
+
+
 def test_a_time_that_cannot_be_read_is_refused_with_an_example() -> None:
-    with pytest.raises(InputError, match=r"before='last week'.*2026-07-28"):
-        time_us("before", "last week")
+    with pytest.raises(InputError, match=r"before='last fortnight'.*2026-03-01"):
+        time_us("before", "last fortnight")
 
 
 def test_recalled_text_cannot_close_its_fence_nor_carry_control_characters(raw: RawClient) -> None:
@@ -147,8 +164,8 @@ def test_an_unknown_argument_is_refused_by_name_with_the_known_ones(raw: RawClie
         ("search", {"query": "  "}, ["query", "white space"]),
         ("search", {"query": "q", "limit": 51}, ["limit", "50"]),
         ("search", {"query": "q", "limit": 0}, ["limit", "1"]),
-        ("search", {"query": "q", "kind": "Nonsense"}, ["kind", "PromptSubmitted"]),
-        ("search", {"query": "q", "after": "soon"}, ["after", "2026-07-28"]),
+        ("search", {"query": "q", "kind": "Nonsense"}, ["kind", "prompt, reply"]),
+        ("search", {"query": "q", "after": "soon"}, ["after", "2026-03-01"]),
         ("timeline", {"session": "s-1", "around": 3}, ["one of", "session and around"]),
         ("timeline", {"around": 0}, ["around", "1"]),
         ("timeline", {"around": 3, "offset": 10}, ["offset", "detail=true"]),

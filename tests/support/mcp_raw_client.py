@@ -84,7 +84,7 @@ class RawClient:
         self.write(b'{"jsonrpc": "2.0", "method": "notifications/initialized"}')
         return answer
 
-    def call(self, tool: str, **arguments: Any) -> tuple[str, bool]:
+    def call(self, tool: str, /, **arguments: Any) -> tuple[str, bool]:
         """A tool's text and whether it is an error."""
         result = self.request("tools/call", {"name": tool, "arguments": arguments})["result"]
         return result["content"][0]["text"], result.get("isError", False)
