@@ -161,10 +161,9 @@ def exact(rows: npt.NDArray[np.float16], queries: Vectors) -> list[tuple[npt.NDA
     scores = np.zeros((0, len(queries)), np.float32)
     for first in range(0, len(rows), GENERATED_AT_ONCE):
         found = rows[first : first + GENERATED_AT_ONCE].astype(np.float32) @ queries.T
-        scores = np.concatenate([scores, found])
-        best = np.concatenate(
-            [best, np.broadcast_to(np.arange(first, first + len(found))[:, None], found.shape)]
-        )
+        few = np.argpartition(-found, RESULTS, axis=0)[:RESULTS]
+        best = np.concatenate([best, few + first])
+        scores = np.concatenate([scores, np.take_along_axis(found, few, 0)])
         kept = np.argsort(-scores, axis=0, kind="stable")[:RESULTS]
         scores, best = np.take_along_axis(scores, kept, 0), np.take_along_axis(best, kept, 0)
     return list(zip(best.T, scores.T, strict=True))

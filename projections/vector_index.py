@@ -57,7 +57,8 @@ if TYPE_CHECKING:
 
 RESCORED_MIN = 1000  # nearest codes whose rows are looked at
 RESCORED_A_RESULT = 4  # at least so many a passage asked for
-RESCORED_A_ROOT = 8  # and so many times the square root of what is scanned: more codes, more chance likeness
+RESCORED_A_ROOT = 6  # and so many times the square root of what is scanned: more codes, more chance likeness
+DIRECTORY_AFTER = 3  # look-ups: before, it would cost a new process more than it saves
 PARALLEL_MIN = 1 << 18  # codes, from which on several threads scan
 PARALLEL_ROWS_MIN = 4096  # rows likewise
 THREADS_MAX = 4
@@ -89,6 +90,7 @@ class VectorIndex:
         self._graphs_bytes_max = vector_memory_bytes() if graphs_bytes_max is None else graphs_bytes_max
         self._shards = Shards()
         self._directory: Directory | None = None
+        self._lookups = 0
         self._pool: Executor | None = None
         self._arrange()
 
@@ -191,6 +193,7 @@ class VectorIndex:
         full = tuple(block for block in self._vectors if block.count >= FULL_PASSAGES)
         if self._directory is not None and self._directory.blocks != full:
             self._directory = None
+            self._lookups = 0
 
     # -- nearest -------------------------------------------------------------------------------------------------
 
@@ -327,11 +330,14 @@ class VectorIndex:
             return out
         order = np.argsort(passages)  # looked up in order, neighbours are in the cache
         wanted = passages[order]
-        if self._directory is None:
+        self._lookups += 1
+        if self._directory is None and self._lookups > DIRECTORY_AFTER:
             self._directory = directory_of(self._vectors)
-        at, known = find(self._directory.numbers, wanted)
-        out[order[known]] = self._directory.places[at[known]]
-        full = len(self._directory.blocks)
+        full = 0
+        if self._directory is not None:
+            at, known = find(self._directory.numbers, wanted)
+            out[order[known]] = self._directory.places[at[known]]
+            full = len(self._directory.blocks)
         for block, start in zip(self._blocks[full:], self._starts[full:-1].tolist(), strict=True):
             at, known = find(block.numbers, wanted)
             out[order[known]] = at[known] + start

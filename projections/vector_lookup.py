@@ -51,6 +51,9 @@ def sorting(numbers: Numbers) -> Indices:
     np.bitwise_or(packed, np.arange(len(numbers), dtype=np.uint64), out=packed)
     packed.sort()
     order: Indices = np.bitwise_and(packed, mask).astype(np.intp)
+    np.bitwise_xor(packed[1:], packed[:-1], out=packed[1:])
+    if (packed[1:] > mask).all():
+        return order
     found = numbers[order]
     return order if (found[1:] >= found[:-1]).all() else np.argsort(numbers, kind="stable")
 

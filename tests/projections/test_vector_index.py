@@ -185,6 +185,21 @@ def test_scores_are_exact_and_absent_for_unknown_passages(tmp_path: Path) -> Non
     assert np.isnan(scores[3])
 
 
+def test_the_directory_of_full_blocks_says_what_the_blocks_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (vector_index, vector_lookup):
+        monkeypatch.setattr(module, "FULL_PASSAGES", 100)
+    monkeypatch.setattr("session_mgmt_mcp.projections.vector_store.FULL_PASSAGES", 100)
+    case = Case(tmp_path, 350)
+    index, query = case.open(), vectors(1, seed=5)[0]
+    asked = np.concatenate([case.numbers, np.array([1, 2**62])])
+    for _ in range(vector_index.DIRECTORY_AFTER + 2):
+        scores = index.scores(asked, query)
+        np.testing.assert_allclose(scores[:-2], case.exact(query), atol=1e-6)
+        assert np.isnan(scores[-2:]).all()
+
+
 def test_rows_and_passages_lead_to_each_other(tmp_path: Path) -> None:
     case = Case(tmp_path, 100)
     index = case.open()
