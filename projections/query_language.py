@@ -7,6 +7,7 @@ a quotation mark. Several filters of one name: any of them; of different names: 
 filter: none of it. All else is text: `http://…`, `std::vector`, `Error: foo`, `12:30`, `--flag`, `-x`.
 """
 
+import os
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -258,6 +259,8 @@ def _value(
         raise
     except InputError as error:
         raise QueryError(str(error), query, term.start, term.end) from None
+    if term.name in ("file", "project"):
+        return os.path.expanduser(term.value.strip())
     return " ".join(term.value.split()) if term.name == "phrase" else term.value.strip()
 
 

@@ -49,8 +49,9 @@ def moments(found: Sequence[Moment], query: str, filters: Sequence[str]) -> str:
         hint = f" Or leave out {', '.join(filters)}." if filters else ""
         return f"Nothing recorded matches {_one_line(query, 200)!r}. Try fewer or other words.{hint}"
     body = "\n\n".join(_moment(m) for m in found)
+    order = "best first" if any(m.score for m in found) else "newest first"
     return (
-        f"{_count(len(found), 'moment')}, best first; [n] is the position in the log.\n{fence(body)}\n"
+        f"{_count(len(found), 'moment')}, {order}; [n] is the position in the log.\n{fence(body)}\n"
         f"Go on: timeline(around={found[0].position}) shows what happened around one of them; "
         "with detail=true in full."
     )

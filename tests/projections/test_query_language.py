@@ -1,6 +1,8 @@
 """Queries are taken apart as people mean them; what cannot be meant is refused with the place and the mend."""
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -102,6 +104,27 @@ def test_every_filter_of_the_language_is_understood_with_and_without_quotes() ->
     for name in NAMES:
         value = VALUES.get(name, "x")
         assert filters(f"{name}:{value}") == filters(f'{name}:"{value}"') != filters("")
+
+
+def test_what_the_readme_shows_is_understood() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    section = readme.partition("## The query language")[2].partition("\n## ")[0]
+    shown = [
+        code
+        for line in section.split("\n")
+        if line.startswith("| `")
+        for code in re.findall("`([^`]+)`", line.split(" | ")[0])
+    ]
+    assert len(shown) > 15
+    for query in (*shown, section.partition("search '")[2].partition("'\n")[0]):
+        assert parse(query, NOW).filters != parse("", NOW).filters, query
+    assert {name for name in NAMES if not any(f"{name}:" in query for query in shown)} == set()
+
+
+def test_a_home_folder_is_spelt_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/u")
+    asked = parse("project:~/shop file:~/x/ file:a~b", NOW).filters
+    assert asked.values("project") == ("/home/u/shop",) and asked.values("file") == ("/home/u/x/", "a~b")
 
 
 def test_patterns_are_kept_as_written() -> None:
