@@ -88,7 +88,7 @@ def _value(action: argparse.Action) -> Value:
 
 def _text(action: argparse.Action) -> str:
     """The help in one line, without what argparse would fill in."""
-    text = (action.help or "").partition(" (default")[0]
+    text = (action.help or "").partition("(default")[0].replace("%%", "%")
     return " ".join(text.split())
 
 

@@ -194,8 +194,12 @@ def _print_text(out: Output, text: Text, indent: int) -> None:
     """Text indented: on a terminal all lines that it wraps to."""
     if out.live:
         out.console.print(Padding(text, (0, 0, 0, indent)))
+    elif out.console.color_system is None:  # rich would take its time to find out that there is nothing to do
+        lines = text.plain.splitlines()
+        out.console.file.write("".join(f"{' ' * indent}{line}\n" for line in lines))
     else:
-        out.console.print(Text.assemble(" " * indent, text))
+        for line in text.split():
+            out.console.print(Text.assemble(" " * indent, line))
 
 
 def print_sessions(sessions: Iterable[SessionSummary], out: Output) -> None:
@@ -267,5 +271,5 @@ def _print_turn(turn: Turn, out: Output, when: str, full: bool) -> None:
     )
     out.console.print(head)
     text = turn.text if full or len(turn.text) <= TURN_CHARS else turn.text[:TURN_CHARS] + " …"
-    for line in printable(text).splitlines():
-        _print_text(out, Text(line), _INDENT)
+    if text:
+        _print_text(out, Text(printable(text)), _INDENT)
