@@ -38,6 +38,7 @@ from session_mgmt_mcp.projections.vector_lookup import (
     Directory,
     RowsOfPassages,
     directory_of,
+    distinct,
     expand,
     find,
     join,
@@ -246,7 +247,7 @@ class VectorIndex:
 
         Rows without a vector are left out.
         """
-        ids = np.unique(ids)
+        ids = distinct(ids)
         at, passages = self.passages_of_rows(ids)
         places = self._places(passages)
         at, places = at[places >= 0], places[places >= 0]
@@ -307,7 +308,7 @@ class VectorIndex:
     def _by_block(self, places: Indices) -> Iterator[tuple[Vectors, Indices, Indices]]:
         """The blocks some of the places lie in: which of the places, and their indices in the block."""
         blocks = np.searchsorted(self._starts, places, "right") - 1
-        for i in np.unique(blocks).tolist():
+        for i in np.flatnonzero(np.bincount(blocks)).tolist():
             these = np.flatnonzero(blocks == i)
             yield self._blocks[i], these, places[these] - self._starts[i]
 

@@ -216,6 +216,12 @@ def test_rows_and_passages_lead_to_each_other(tmp_path: Path) -> None:
     ]
 
 
+def test_nothing_is_near_among_no_rows_and_among_rows_without_vectors(tmp_path: Path) -> None:
+    index, query = Case(tmp_path, 20).open(), vectors(1)[0]
+    for ids in ([], [3, 3, 77]):
+        assert [len(part) for part in index.nearest_rows_among(np.array(ids, np.int64), query, 5)] == [0, 0]
+
+
 @pytest.mark.parametrize("among", [40, 15_000])
 def test_the_nearest_among_some_rows_are_those_rows_alone(tmp_path: Path, among: int) -> None:
     case = Case(tmp_path, 18_000, dimension=256)
