@@ -204,6 +204,7 @@ def test_a_project_is_a_folder_or_its_name_and_all_below(value: str, yes: list[s
         ("キャッシュ", "このキャッシュを", True),
         ("key", "のkeyを", True),
         ("a.b", "a_b", False),
+        ("aa a", "aaa aa a", True),
     ],
 )
 def test_a_phrase_stands_in_the_text_as_it_is_but_for_case_and_white_space(
