@@ -120,8 +120,8 @@ def test_one_projection_is_replayed_alone(tmp_path: Path, name: str) -> None:
 
 
 def test_an_unknown_projection_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"vector.*query, lexical"):
-        replay(story(), tmp_path, ["vector"])
+    with pytest.raises(InputError, match=r"vectors.*query, lexical, vector"):
+        replay(story(), tmp_path, ["vectors"])
 
 
 def _damage(folder: Path, pattern: str) -> None:

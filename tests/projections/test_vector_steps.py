@@ -89,7 +89,7 @@ STEPS = ("append", "update", "embed", "interrupt", "replay", "forget", "damage")
 
 @pytest.mark.slow
 @settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
