@@ -10,6 +10,7 @@ from session_mgmt_mcp.projections.analysis import exact_words
 from session_mgmt_mcp.projections.documents import document_of
 from session_mgmt_mcp.projections.filters import Filters, every_row
 from session_mgmt_mcp.projections.lexical import LexicalIndex, stored_row
+from session_mgmt_mcp.projections.query_files import QueryFiles
 from session_mgmt_mcp.projections.regex_search import Scanned, TimeLimit
 from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row
 from session_mgmt_mcp.projections.tail import QueryReader
@@ -19,7 +20,6 @@ PAGE_ROWS_MAX = 10_000
 LOOKED_AT_MAX = 1000  # rows read in order of rank for a phrase; beyond, DuckDB looks for it
 NARROW_MAX = 1000  # rows so few that their texts are read one by one
 AMONG_MAX = 20_000  # ids worth telling DuckDB
-_SHOWN_AT_ONCE = 200
 
 Hit = tuple[Any, Any]  # score or field value, address
 
@@ -108,17 +108,28 @@ def _checked(reach: Reach, filters: Filters, rows: list[Row]) -> list[Row]:
 
 def _scanned(reach: Reach, filters: Filters, limit: int, time_limit: TimeLimit) -> Rows:
     files = reach.reader.sql()
+    best: list[Row] = []
+    for part in regex_search.found_rows(files, filters, time_limit, _among(reach, filters)):
+        oldest = best[-1].occurred_at if len(best) == limit else None
+        ids = [i for at, i in part.found if oldest is None or at >= oldest]
+        best = sorted([*best, *_passing(files, filters, ids, limit)], key=_age)[:limit]
+        if part.note or (len(best) == limit and best[-1].occurred_at > part.newest_left):
+            return Rows(best, part.note)
+    return Rows(best, "")
+
+
+def _passing(files: QueryFiles, filters: Filters, ids: list[int], limit: int) -> list[Row]:
+    """The first rows of these ids, newest first, that pass the filters."""
     out: list[Row] = []
-    for found in regex_search.found_rows(files, filters, time_limit, _among(reach, filters)):
-        for i in range(0, len(found.ids), _SHOWN_AT_ONCE):
-            ids = found.ids[i : i + _SHOWN_AT_ONCE]
-            rows = files.shown_rows("id IN (SELECT unnest(?))", [ids])
-            out += sorted(filter(filters.passes, rows), key=_age)
-            if len(out) >= limit:
-                return Rows(out[:limit], "")
-        if found.note:
-            return Rows(out, found.note)
-    return Rows(out, "")
+    at, size = 0, limit
+    while at < len(ids) and len(out) < limit:
+        some = ids[at : at + size]
+        rows = files.shown_rows(
+            "id BETWEEN ? AND ? AND id IN (SELECT unnest(?))", [min(some), max(some), some]
+        )
+        out += sorted(filter(filters.passes, rows), key=_age)
+        at, size = at + size, 2 * size
+    return out[:limit]
 
 
 def _newest_published(reach: Reach, filters: Filters, limit: int, time_limit: TimeLimit) -> Rows:

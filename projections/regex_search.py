@@ -3,13 +3,12 @@
 RE2 takes time linear in the text, whatever the pattern. `^` and `$` match at lines, `.` no line break.
 """
 
+import contextlib
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import duckdb
@@ -23,7 +22,7 @@ from session_mgmt_mcp.projections.rows import Row
 
 TIME_LIMIT_S = 2.0
 CHUNKS_MAX = 64  # in which the rows are looked through
-CHUNK_ROWS_MIN = 4096
+CHUNK_ROWS_MIN = 16_384
 IDS_MAX = 100_000  # rows a pattern may be found in where words rank them
 _LINES = "(?m)"
 _SPACE = r"[\s\pZ\x{1c}-\x{1f}\x{85}]+"
@@ -45,10 +44,27 @@ class TimeLimit:
 
 
 class Scanned(NamedTuple):
-    """Ids of rows, newest first, and "" or what was left out."""
+    """Ids of rows, and "" or what was left out."""
 
     ids: list[int]
     note: str
+
+
+class Part(NamedTuple):
+    """(Time in µs, id) of rows of a stretch, newest first; `newest_left`: the newest time not yet looked at."""
+
+    found: list[tuple[int, int]]
+    note: str
+    newest_left: int
+
+
+class _Stretch(NamedTuple):
+    """Rows from id `low` up to `high`."""
+
+    low: int
+    high: int
+    newest: int  # time of a row, µs
+    rows: int
 
 
 def check_pattern(pattern: str) -> None:
@@ -63,27 +79,29 @@ def check_pattern(pattern: str) -> None:
 
 def found_rows(
     files: QueryFiles, filters: Filters, limit: TimeLimit, among: set[int] | None = None
-) -> Iterator[Scanned]:
-    """Ids of rows in which the patterns and phrases of `filters` may be found, a stretch of time at once.
+) -> Iterator[Part]:
+    """Rows in which the patterns and phrases of `filters` may be found, a stretch of the log at once.
 
-    `among`: ids beyond which nothing need be looked at. What a row of the index's clauses or a phrase asks is still to be
-    checked by `Filters.passes`. The last one has a note where the time was up.
+    `among`: ids beyond which nothing need be looked at. What the index's clauses and phrases ask is still to be checked by
+    `Filters.passes`. Stretches are of ids, which are stored together, the one with the newest row first. Where the time
+    was up the last one has a note.
     """
     condition, parameters = _condition(filters)
     if among is not None:
         condition, parameters = f"{condition} AND id IN (SELECT unnest(?))", [*parameters, sorted(among)]
-    bounds, total = _stretches(files, condition, parameters)
+    stretches = _stretches(files, condition, parameters)
     match, patterns = _matching(filters)
     sql = (
-        f"SELECT id FROM shown WHERE {condition} AND occurred_at > ? AND occurred_at <= ? AND {match} "
+        f"SELECT occurred_at, id FROM shown WHERE id BETWEEN ? AND ? AND {condition} AND {match} "
         "ORDER BY occurred_at DESC, id DESC"
     )
-    for i, (low, high) in enumerate(bounds):
-        found = _within(files, sql, [*parameters, low, high, *patterns], limit)
+    for i, stretch in enumerate(stretches):
+        found = _within(files, sql, [stretch.low, stretch.high, *parameters, *patterns], limit)
         if found is None:
-            yield Scanned([], _stopped(limit, high, i / len(bounds), total))
+            yield Part([], _stopped(limit, stretches, i), stretch.newest)
             return
-        yield Scanned(found, "")
+        left = max((later.newest for later in stretches[i + 1 :]), default=-1)
+        yield Part(found, "", left)
 
 
 def all_found(
@@ -91,12 +109,12 @@ def all_found(
 ) -> Scanned:
     """The same at once, at most IDS_MAX rows."""
     ids: list[int] = []
-    for found in found_rows(files, filters, limit, among):
-        ids += found.ids
-        if found.note:
-            return Scanned(ids, found.note)
+    for part in found_rows(files, filters, limit, among):
+        ids += [row_id for _, row_id in part.found]
+        if part.note:
+            return Scanned(ids, part.note)
         if len(ids) > IDS_MAX:
-            note = f"the pattern is found in more than {IDS_MAX} rows; only the newest of them were looked at"
+            note = f"the pattern is found in more than {IDS_MAX} rows; not all of them were ranked"
             return Scanned(ids[:IDS_MAX], note)
     return Scanned(ids, "")
 
@@ -120,31 +138,32 @@ def first_match(files: QueryFiles, filters: Filters, row: Row) -> str:
     return ""
 
 
-def _stretches(files: QueryFiles, condition: str, parameters: list[Any]) -> tuple[list[tuple[int, int]], int]:
-    """(after, up to) stretches of time with about equally many rows, the newest first; and how many rows there are."""
+def _stretches(files: QueryFiles, condition: str, parameters: list[Any]) -> list[_Stretch]:
+    """Stretches of ids, those with the newest rows first."""
     (count, first, last) = files.fetch(
-        f"SELECT count(*), min(occurred_at), max(occurred_at) FROM shown WHERE {condition}", parameters
+        f"SELECT count(*), min(id), max(id) FROM shown WHERE {condition}", parameters
     )[0]
     if not count:
-        return [], 0
-    chunks = max(1, min(CHUNKS_MAX, count // CHUNK_ROWS_MIN))
-    inner: list[int] = []
-    if chunks > 1:
-        shares = [i / chunks for i in range(1, chunks)]
-        sql = f"SELECT quantile_disc(occurred_at, ?) FROM shown WHERE {condition}"
-        inner = files.fetch(sql, [shares, *parameters])[0][0]
-    edges = sorted({first - 1, *inner, last})
-    return list(pairwise(edges))[::-1], count
+        return []
+    width = (last - first) // max(1, min(CHUNKS_MAX, count // CHUNK_ROWS_MIN)) + 1
+    sql = (
+        f"SELECT (id - ?) // ? AS n, max(occurred_at), count(*) FROM shown WHERE {condition} "
+        "GROUP BY n ORDER BY 2 DESC, n DESC"
+    )
+    return [
+        _Stretch(first + n * width, first + (n + 1) * width - 1, newest, rows)
+        for n, newest, rows in files.fetch(sql, [first, width, *parameters])
+    ]
 
 
-def _within(files: QueryFiles, sql: str, parameters: list[Any], limit: TimeLimit) -> list[int] | None:
-    """The ids, None where the time was up."""
+def _within(files: QueryFiles, sql: str, parameters: list[Any], limit: TimeLimit) -> list[Any] | None:
+    """The records, None where the time was up."""
     left = limit.left_s
     if left <= 0:
         return None
     try:
         with _interrupted_after(files.connection, left) as up:
-            return [r[0] for r in files.fetch(sql, parameters)]
+            return files.fetch(sql, parameters)
     except (duckdb.InterruptException, RuntimeError) as error:
         if isinstance(error, RuntimeError) and str(error) != _INTERRUPTED:
             raise
@@ -153,7 +172,7 @@ def _within(files: QueryFiles, sql: str, parameters: list[Any], limit: TimeLimit
         return None
 
 
-@contextmanager
+@contextlib.contextmanager
 def _interrupted_after(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[threading.Event]:
     """Interrupt what the connection does within; the event says whether the time was up."""
     up = threading.Event()
@@ -172,10 +191,15 @@ def _interrupted_after(connection: duckdb.DuckDBPyConnection, seconds: float) ->
         timer.join()
 
 
-def _stopped(limit: TimeLimit, high: int, share: float, total: int) -> str:
-    back = f" back to {datetime.fromtimestamp(high / 1e6):%Y-%m-%d %H:%M}" if high > 0 and share else ""
+def _stopped(limit: TimeLimit, stretches: list[_Stretch], done: int) -> str:
+    rows, total = sum(s.rows for s in stretches[:done]), sum(s.rows for s in stretches)
+    newest = stretches[done].newest
+    since = ""
+    if done and newest > 0:
+        with contextlib.suppress(ValueError, OverflowError, OSError):  # a time no calendar has
+            since = f", all since {datetime.fromtimestamp(newest / 1e6):%Y-%m-%d %H:%M} among them"
     return (
-        f"stopped after {limit.seconds:g} s: about {share:.0%} of {total} rows were looked through{back}; "
+        f"stopped after {limit.seconds:g} s: {rows} of {total} rows were looked through{since}; "
         "narrow it with after:, project:, file: or tool: to see the rest"
     )
 

@@ -60,11 +60,24 @@ def test_the_newest_rows_are_found_first_in_the_tail_and_in_what_is_published(vi
 def test_stretches_of_time_cover_every_row_once(views: Views) -> None:
     with views.reading() as files:
         parts = list(found_rows(files, pattern("."), TimeLimit()))
-        ids = [i for part in parts for i in part.ids]
+        ids = [i for part in parts for _, i in part.found]
         assert len(parts) >= 8 and len(ids) == len(set(ids)) == ROWS
         assert ids == [
             row[0] for row in files.fetch("SELECT id FROM shown ORDER BY occurred_at DESC, id DESC")
         ]
+
+
+def test_the_newest_are_first_also_where_history_was_captured_out_of_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(regex_search, "CHUNK_ROWS_MIN", 4)
+    log = MemoryLog()
+    times = [(n * 17) % 40 for n in range(40)]
+    log.append([prompt("s", f"u-{at}", f"word {at}", at) for at in times])
+    views = Views(log, tmp_path)
+    for limit in (1, 3, 12, 100):
+        found = [moment.record for moment in views.search("re:word", limit=limit)]
+        assert found == [f"u-{at}" for at in range(39, -1, -1)][:limit]
 
 
 def test_rows_of_one_or_no_time_are_looked_through(tmp_path: Path) -> None:
@@ -81,7 +94,11 @@ def test_when_the_time_is_up_the_answer_has_what_was_found_and_says_how_far_it_g
     times = [moment.occurred_at for moment in found]
     assert 0 < len(times) < ROWS // 2
     assert times == [NOON + (ROWS - 1 - n) * SECOND for n in range(len(times))]
-    assert "stopped after 2 s" in found.note and "of 40 rows" in found.note and "after:" in found.note
+    assert (
+        "stopped after 2 s" in found.note
+        and f"{len(times)} of 40 rows" in found.note
+        and "after:" in found.note
+    )
 
 
 def test_words_rank_what_a_pattern_found_before_the_time_was_up(views: Views) -> None:
