@@ -1,8 +1,10 @@
 """Every filter lets through exactly the rows it names: published, in the tail, and by the index as by the predicate."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import tantivy
@@ -375,3 +377,20 @@ def test_wrong_parameters_are_refused(views: Views) -> None:
         views.search("x", regex="(a")
     with pytest.raises(InputError, match=r"no session 'zz'(?s:.*)\^\^\^\^\^\^\^\^\^\^"):
         views.search("x session:zz")
+
+
+def test_an_index_of_an_older_schema_is_not_used_and_is_built_anew(tmp_path: Path) -> None:
+    log = MemoryLog()
+    log.append(_corpus()[:10])
+    log.seal()
+    update(log, tmp_path)
+    state = tmp_path / "views" / "lexical" / "state.json"
+    now = json.loads(state.read_text())
+    state.write_text(json.dumps({**now, "schema_version": now["schema_version"] - 1}))
+    views = Views(log, tmp_path)
+    assert views.status().lexical_watermark == 0
+    assert len(views.search("file:app.py")) == 2
+    assert update(log, tmp_path)["indexed"] == 10
+    assert views.status().lexical_watermark == 10
+    assert len(views.search("file:app.py")) == 2
+    views.close()
