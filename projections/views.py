@@ -54,15 +54,22 @@ class Views:
             self._refresh()
 
     def _refresh(self) -> "tuple[QueryReader, Search]":
-        if self._reader is None or self._search is None:
+        reader = self._refresh_reader()
+        if self._search is None:
             from session_mgmt_mcp.projections.search import Search
+
+            self._search = Search(self._log, self._views, reader, self._meaning(), self._weights)
+        self._search.refresh()
+        return reader, self._search
+
+    def _refresh_reader(self) -> "QueryReader":
+        """Alone: what needs no words to be found does not wait for the indexes of those that do."""
+        if self._reader is None:
             from session_mgmt_mcp.projections.tail import QueryReader
 
             self._reader = QueryReader(self._log, self._views)
-            self._search = Search(self._log, self._views, self._reader, self._meaning(), self._weights)
         self._reader.refresh()
-        self._search.refresh()
-        return self._reader, self._search
+        return self._reader
 
     def _meaning(self) -> "Meaning | None":
         if self._embedder is None:
@@ -73,7 +80,7 @@ class Views:
         return Meaning(lambda: VectorIndex(self._log, self._views), self._embedder)
 
     def _files(self) -> "QueryFiles":
-        return self._refresh()[0].sql()
+        return self._refresh_reader().sql()
 
     def search(
         self,

@@ -262,3 +262,16 @@ def test_turns_say_who_did_what_and_what_failed(capsys: Capture) -> None:
     text = capsys.readouterr().out
     assert "tool · result Bash failed" in text
     assert len(text.splitlines()[1]) < 700
+
+
+def test_what_is_not_searched_for_does_not_wait_for_the_index_of_words(
+    told: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*_: object) -> None:
+        raise AssertionError("the index was opened")
+
+    monkeypatch.setattr("session_mgmt_mcp.projections.search.Search.__init__", opened)
+    assert run("sessions")["sessions"] and run("timeline")["turns"] and run("show", "till/1")["turns"]
+    assert run("stats")["actions"] == 4
+    with pytest.raises(AssertionError, match="was opened"):
+        run("search", "till")

@@ -23,7 +23,6 @@ def run(args: argparse.Namespace) -> int:
     if args.limit < 1:
         raise InputError(f"--limit {args.limit}: give a number from 1 on")
     with App.open() as app:
-        app.views.refresh()
         found = app.views.sessions(project=args.project, assistant=args.assistant, limit=args.limit)
     if args.json:
         emit_json({"sessions": [session_json(s) for s in found]})

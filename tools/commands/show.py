@@ -33,7 +33,6 @@ def run(args: argparse.Namespace) -> int:
     with App.open() as app:
         if args.raw is not None:
             return _raw(app, args)
-        app.views.refresh()
         if args.around is not None:
             half = max(1, args.limit // 2)
             page = app.views.timeline(around=args.around, before=half, after=half)

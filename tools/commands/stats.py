@@ -30,7 +30,6 @@ def run(args: argparse.Namespace) -> int:
     if not 1 <= args.top <= 1000:
         raise InputError(f"--top {args.top}: give a number from 1 to 1000")
     with App.open() as app:
-        app.views.refresh()
         with app.views.reading() as files:
             found = statistics(
                 files, project=args.project, after=args.after, before=args.before, top=args.top

@@ -31,7 +31,6 @@ def run(args: argparse.Namespace) -> int:
     if args.limit < 1:
         raise InputError(f"--limit {args.limit}: give a number from 1 on")
     with App.open() as app:
-        app.views.refresh()
         page = app.views.timeline(
             session=args.session,
             around=args.around,
