@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from session_mgmt_mcp.core.envelope import EventType
 from session_mgmt_mcp.core.errors import LogCorruptError
 from session_mgmt_mcp.core.log.log import FileLog
-from session_mgmt_mcp.core.log.segment import check_ids, read_tables
+from session_mgmt_mcp.core.log.segment import check_ids, compute, read_tables
 
 _COLUMNS = ("position", "stream", "event_type", "recorded_at", "occurred_at")
 _IDS_HEAD = 16 + 4 * 4097  # magic, count, zero, fan-out (FORMAT.md, section 4)
@@ -62,11 +61,11 @@ class _Sums:
 
 def positions_of_streams(log: FileLog, streams: Collection[str], *, reflections: bool = False) -> list[int]:
     """Positions of the streams' events that are not forgotten."""
-    wanted = pa.array(sorted(streams), pa.string())
+    wanted, is_in = pa.array(sorted(streams), pa.string()), compute().is_in
     return [
         int(position)
         for table in _tables(log, reflections)
-        for position in table.filter(pc.is_in(table.column("stream"), value_set=wanted))
+        for position in table.filter(is_in(table.column("stream"), value_set=wanted))
         .column("position")
         .to_pylist()
     ]
@@ -85,6 +84,7 @@ def _tables(log: FileLog, reflections: bool) -> list[pa.Table]:
 
 
 def _kept(table: pa.Table, reflections: bool) -> pa.Table:
+    pc = compute()
     mask = pc.and_(
         pc.greater(table.column("length"), 0), pc.invert(pc.starts_with(table.column("stream"), _OWN))
     )

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from session_mgmt_mcp.core.envelope import Envelope, Event, EventType, NewEvent, Source, now_us, uuid7
 from session_mgmt_mcp.core.errors import AppendError, InputError, LogCorruptError
@@ -18,7 +17,14 @@ from session_mgmt_mcp.core.log.durable import sync_folder
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.manifest import Manifest, SegmentEntry, load_manifest, publish
 from session_mgmt_mcp.core.log.seal import drop_orphans, put_segment, seal
-from session_mgmt_mcp.core.log.segment import Row, SegmentTables, open_segment, sha256_of, without_payloads
+from session_mgmt_mcp.core.log.segment import (
+    Row,
+    SegmentTables,
+    compute,
+    open_segment,
+    sha256_of,
+    without_payloads,
+)
 from session_mgmt_mcp.core.upcast import upcast
 
 SCHEMA_VERSION = 2
@@ -209,14 +215,14 @@ def _tombstone_events(log: FileLog) -> Iterator[Event]:
 
 def _of_tombstones(folder: str, entry: SegmentEntry) -> list[int]:
     """Positions of the PayloadForgotten events of a segment."""
-    types = _column(folder, entry, "event_type")
+    types, pc = _column(folder, entry, "event_type"), compute()
     hits = pc.indices_nonzero(pc.equal(types, EventType.PAYLOAD_FORGOTTEN.value))
     return [entry.first + int(k) for k in hits.to_pylist()]
 
 
 def _held(folder: str, entry: SegmentEntry) -> set[int]:
     """Positions of a segment whose payload is there."""
-    salts = _column(folder, entry, "payload_salt")
+    salts, pc = _column(folder, entry, "payload_salt"), compute()
     return {entry.first + int(k) for k in pc.indices_nonzero(pc.is_valid(salts)).to_pylist()}
 
 
