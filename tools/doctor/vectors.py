@@ -1,5 +1,6 @@
 """Search by meaning: the model, the vectors that are published, and the library that searches many of them quickly."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,13 +49,11 @@ def _published(patient: Patient, log: FileLog) -> Iterator[Finding]:
     if state is not None:
         for why in _damaged(folder, state):
             yield Finding(CHECK, Severity.WARNING, why, str(folder), _EMBED)
-    if query is None:
-        return
-    files = QueryFiles(views, query)
-    try:
-        waiting = waiting_passages(files, state)
-    finally:
-        files.close()
+    waiting = 0
+    if query is not None:
+        with contextlib.suppress(Exception):  # a damaged file is said of the query view
+            with contextlib.closing(QueryFiles(views, query)) as files:
+                waiting = waiting_passages(files, state)
     if waiting:
         mend = "nothing: they follow behind" if is_on() else f"`session-mgmt-mcp embed`: {SWITCH} is off"
         what = f"about {waiting} passages have no vector yet: they are found by their words alone"
