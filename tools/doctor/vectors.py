@@ -51,9 +51,9 @@ def _published(patient: Patient, log: FileLog) -> Iterator[Finding]:
             yield Finding(CHECK, Severity.WARNING, why, str(folder), _EMBED)
     waiting = 0
     if query is not None:
-        with contextlib.suppress(Exception):  # a damaged file is said of the query view
-            with contextlib.closing(QueryFiles(views, query)) as files:
-                waiting = waiting_passages(files, state)
+        # a damaged file is said of the query view
+        with contextlib.suppress(Exception), contextlib.closing(QueryFiles(views, query)) as files:
+            waiting = waiting_passages(files, state)
     if waiting:
         mend = "nothing: they follow behind" if is_on() else f"`session-mgmt-mcp embed`: {SWITCH} is off"
         what = f"about {waiting} passages have no vector yet: they are found by their words alone"
