@@ -76,7 +76,7 @@ def latency(found: Found, folder: Path) -> str:
     times = {
         "warm p50": [(events[s], run["p50"]) for s, run in warm.items()],
         "warm p99": [(events[s], run["p99"]) for s, run in warm.items()],
-        "warm CPU": [(events[s], run["cpu"]) for s, run in warm.items()],
+        "warm CPU p50": [(events[s], run["cpu_ms"]["p50"]) for s, run in warm.items()],
         "cold p50": [(events[s], run["cold_ms"]) for s, run in cold.items()],
         "cold CPU": [(events[s], run["cold_cpu_ms"]) for s, run in cold.items()],
         "just appended": [(events[s], run["p50"]) for s, run in tests.get("fresh", {}).items()],
@@ -97,7 +97,7 @@ def _latency_table(tests: dict[str, dict[str, Found]]) -> str:
             tests.get(n, {}).get(size, {}) for n in ("warm", "cold", "fresh", "memory")
         )
         if warm or cold:
-            times = _slashed(warm, "p50", "p95", "p99"), warm.get("cpu")
+            times = _slashed(warm, "p50", "p95", "p99"), _slashed(warm.get("cpu_ms", {}), "p50", "p95", "p99")
             begun = (
                 _slashed(cold, "start_ms", "open_ms", "first_ms"),
                 cold.get("cold_ms"),
@@ -106,7 +106,7 @@ def _latency_table(tests: dict[str, dict[str, Found]]) -> str:
             held = _slashed(memory.get("memory_mb", {}), "resident", "anonymous", "file")
             rows.append((size, *times, *begun, _slashed(fresh, "p50", "p99"), held))
     heads = (
-        "events", "warm p50/p95/p99 ms", "warm CPU ms", "cold: start/open/first ms", "cold ms", "cold CPU ms",
+        "events", "warm p50/p95/p99 ms", "warm CPU p50/p95/p99 ms", "cold: start/open/first ms", "cold ms", "cold CPU ms",
         "just appended p50/p99 ms", "memory MB: resident/own/files",
     )  # fmt: skip
     return table(heads, rows)
@@ -154,6 +154,7 @@ def rivals(found: Found, folder: Path) -> str:
             *(f"{run['mrr'][task]:.2f}" for task in tasks),
             f"{run['r10']:.2f}",
             _slashed(run["ms"], "p50", "p95", "p99"),
+            run.get("cpu_ms"),
         )
         for name, run in runs.items()
     ]
@@ -166,7 +167,7 @@ def rivals(found: Found, folder: Path) -> str:
         [
             text,
             "",
-            table(("system", *tasks, "R@10", "p50/p95/p99 ms"), rows),
+            table(("system", *tasks, "R@10", "p50/p95/p99 ms", "CPU ms"), rows),
             *([""] if notes else []),
             *notes,
         ]

@@ -212,7 +212,8 @@ def rank(found: Sequence[tuple[str, float]], right: frozenset[str]) -> int:
     return 0 if ours is None else 1 + sum(s >= ours for session, s in best.items() if session not in right)
 
 
-def judged(pool: Pool, found: Found, taken: Sequence[float]) -> dict[str, Any]:
+def judged(pool: Pool, found: Found, taken: Sequence[float], cpu_ms: float | None = None) -> dict[str, Any]:
+    """`cpu_ms`: of a query in the mean, where the system runs in this process."""
     ranks: dict[str, list[int]] = defaultdict(list)
     for query, results in zip(pool.queries, found, strict=True):
         ranks[query.task].append(rank(results, query.sessions))
@@ -221,6 +222,7 @@ def judged(pool: Pool, found: Found, taken: Sequence[float]) -> dict[str, Any]:
         "mrr": {task: _mrr(found) for task, found in ranks.items()} | {"all": _mrr(everything)},
         "r10": sum(0 < r <= 10 for r in everything) / len(everything),
         "ms": percentiles(taken),
+        "cpu_ms": cpu_ms,
     }
 
 
@@ -228,15 +230,15 @@ def _mrr(ranks: Sequence[int]) -> float:
     return sum(1 / r for r in ranks if r) / len(ranks)
 
 
-def asked(search: Search, queries: Sequence[str]) -> tuple[Found, list[float]]:
+def asked(search: Search, queries: Sequence[str]) -> tuple[Found, list[float], float]:
     for query in queries[:5]:
         search(query.upper())  # warm, but not the very query: that would be in a cache
-    found, taken = [], []
+    found, taken, cpu = [], [], time.process_time()
     for query in queries:
         before = time.perf_counter()
         found.append(search(query))
         taken.append((time.perf_counter() - before) * 1e3)
-    return found, taken
+    return found, taken, (time.process_time() - cpu) * 1e3 / len(queries)
 
 
 def measure(data: Path, cache: Path, only: Sequence[str]) -> dict[str, Any]:
