@@ -61,18 +61,11 @@ def weighted(
     return tantivy.Query.boolean_query([(_MUST, matching), *((_MUST, clause) for clause in clauses)])
 
 
-def among(
-    schema: tantivy.Schema,
-    ids: Iterable[int],
-    boosts: Mapping[str, float],
-    tokens: Mapping[str, float],
-    clauses: Sequence[tantivy.Query],
-) -> tantivy.Query:
-    """These rows as far as they meet the clauses; scored by the tokens they have, 0 without any."""
+def among(schema: tantivy.Schema, ids: Iterable[int], clauses: Sequence[tantivy.Query]) -> tantivy.Query:
+    """These rows as far as they meet the clauses; scored 0."""
     query = tantivy.Query
     chosen = query.const_score_query(query.term_set_query(schema, "id", list(ids)), 0.0)
-    must = [(_MUST, chosen), *((_MUST, clause) for clause in clauses)]
-    return query.boolean_query([*must, *_any_of(schema, boosts, tokens)])
+    return query.boolean_query([(_MUST, chosen), *((_MUST, clause) for clause in clauses)])
 
 
 def _any_of(

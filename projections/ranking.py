@@ -27,15 +27,15 @@ class Weights(NamedTuple):
 
     lexical: float = 0.5
     lexical_previous: float = 0.125
-    lexical_next: float = 0.05
+    lexical_next: float = 0.03
     dense: float = 0.5
-    dense_previous: float = 0.05
+    dense_previous: float = 0.03
     dense_next: float = 0.075
-    best_lexical: float = 0.6
+    best_lexical: float = 0.8
     best_dense: float = 0.5
-    session_document: float = 0.4
+    session_document: float = 0.7
     actor: float = 0.4
-    metadata: float = 0.2
+    metadata: float = 0.1
     recency: float = 0.02
 
 

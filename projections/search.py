@@ -52,6 +52,8 @@ from session_mgmt_mcp.projections.tail_index import DocFrequency, TailIndex
 ROWS_MAX = 100  # best rows taken as candidates
 SESSIONS_MAX = 20  # sessions whose rows become candidates for the session's sake
 NARROW_ROWS_MAX = 10_000  # rows that filters leave, whose vectors are all compared
+MANY_ROWS = 50_000
+COMMON_SHARE = 0.2
 QUERY_TOKENS_MAX = 64
 SHOWN_MIN = 30  # rows looked at whole, at least: some may be folded into others
 _NO_STATISTICS = Statistics(0, {})
@@ -156,10 +158,10 @@ class Search:
         if must_be_scanned(filters):
             return self._scanned(query, limit, filters, time_limit or TimeLimit())
         sessions = self._session_scores(tokens, filters)
-        found = self._by_words(tokens, filters, sessions)
+        found = self._by_words(self._telling(tokens), filters, sessions)
         if found is None:  # a phrase of words that many rows have
             return self._scanned(query, limit, filters, time_limit or TimeLimit())
-        near = self._by_meaning(vector, tokens, filters, found)
+        near = self._by_meaning(vector, filters, found)
         shown = self._reader.shows(list(found), self.watermark)
         hits = [hit for hit in found.values() if hit.id in shown]
         ranked = self._ranked(query, hits, sessions, near, max(SHOWN_MIN, 2 * limit))
@@ -171,6 +173,16 @@ class Search:
         if self._meaning is None or not any(True for _ in words_of(query)):
             return None
         return self._meaning.vector(query, lambda text: without_words(text, self._names(text).actors))
+
+    def _telling(self, tokens: Mapping[str, float]) -> Mapping[str, float]:
+        """Of many rows: without tokens that every fifth of them has, where rarer ones are left. These cost most of the
+        time and hardly change which rows are the best.
+        """
+        index = self._rows
+        if index is None or index.statistics.documents < MANY_ROWS:
+            return tokens
+        most, frequency = COMMON_SHARE * index.statistics.documents, _frequency(index)
+        return {t: weight for t, weight in tokens.items() if frequency("body", t) <= most} or tokens
 
     def _scanned(self, query: str, limit: int, filters: Filters, time_limit: TimeLimit) -> Moments:
         """The best of the rows that patterns and phrases are found in."""
@@ -249,9 +261,7 @@ class Search:
                 found[hit.id] = hit
         return True
 
-    def _by_meaning(
-        self, vector: Vector | None, tokens: Mapping[str, float], filters: Filters, found: dict[int, Hit]
-    ) -> _Near:
+    def _by_meaning(self, vector: Vector | None, filters: Filters, found: dict[int, Hit]) -> _Near:
         """Adds the rows nearest in meaning to `found`; the cosines of all that have vectors."""
         if vector is None or self._meaning is None:
             return _Near(NOTHING, 1.0)
@@ -266,7 +276,7 @@ class Search:
         begin = (self.watermark + 1) << ORDINAL_BITS
         published = [i for i in new if i < begin]
         if index is not None and published:
-            query = among(index.schema, published, FIELD_BOOSTS, tokens, clauses)
+            query = among(index.schema, published, clauses)
             self._collect(index, query, filters, found, len(published))
         for row_id in new[len(published) :] if len(published) < len(new) else ():
             row = self._unindexed(row_id)
