@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from session_mgmt_mcp.projections.filters import project_sql
+from session_mgmt_mcp.projections.filters import named_project_sql
 from session_mgmt_mcp.projections.query_files import QueryFiles
 from session_mgmt_mcp.projections.rows import ORDINAL_BITS
 
@@ -129,7 +129,7 @@ class _Asked:
         self._files = files
         conditions, self._parameters = [], list[Any]()
         if project is not None:
-            condition, values = project_sql(project)
+            condition, values = named_project_sql(project)
             conditions.append(condition)
             self._parameters += values
         for condition, value in (("occurred_at >= ?", after), ("occurred_at < ?", before)):

@@ -99,6 +99,7 @@ def test_days_are_those_of_this_machines_clock(told: None, run: Run, monkeypatch
     ("words", "actions", "sessions"),
     [
         (["--project", "/shop"], 6, 2),
+        (["--project", "till"], 2, 1),
         (["--after", "2026-03-02"], 3, 2),
         (["--before", "2026-03-02"], 4, 1),
         (["--project", "/shop", "--after", "2026-03-02", "--before", "2026-03-09"], 2, 1),

@@ -13,7 +13,9 @@ EXAMPLE = "session-mgmt-mcp sessions --project ~/shop"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--project", type=folder, help="only in this folder and below")
+    parser.add_argument(
+        "--project", type=folder, help="only in this folder, or folders of this name, and below"
+    )
     parser.add_argument("--assistant", help="only of this assistant, such as claude-code")
     parser.add_argument("--limit", type=int, default=50, help="how many at most (default: %(default)s)")
     add_pager_option(parser)

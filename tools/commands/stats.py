@@ -14,7 +14,9 @@ EXAMPLE = "session-mgmt-mcp stats --project ~/shop --after 'last month'"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--project", type=folder, help="only in this folder and below")
+    parser.add_argument(
+        "--project", type=folder, help="only in this folder, or folders of this name, and below"
+    )
     parser.add_argument("--after", type=moment, metavar="DATE", help=f"not before this: {EXAMPLES}")
     parser.add_argument("--before", type=moment, metavar="DATE", help="before this")
     parser.add_argument(
@@ -29,11 +31,8 @@ def run(args: argparse.Namespace) -> int:
 
     if not 1 <= args.top <= 1000:
         raise InputError(f"--top {args.top}: give a number from 1 to 1000")
-    with App.open() as app:
-        with app.views.reading() as files:
-            found = statistics(
-                files, project=args.project, after=args.after, before=args.before, top=args.top
-            )
+    with App.open() as app, app.views.reading() as files:
+        found = statistics(files, project=args.project, after=args.after, before=args.before, top=args.top)
     if args.json:
         emit_json(statistics_json(found))
     elif found.actions:
