@@ -32,25 +32,25 @@ NAMES = (
     "before",
     "re",
 )
-KINDS = {  # what people type -> the action's tag
-    "prompt": "PromptSubmitted",
-    "reply": "AssistantReplied",
-    "thinking": "AssistantThought",
-    "thought": "AssistantThought",
-    "tool": "ToolCalled",
-    "call": "ToolCalled",
-    "result": "ToolReturned",
-    "edit": EDIT,
-    "title": "SessionTitled",
-    "compaction": "ContextCompacted",
-    "reflection": "ReflectionRemembered",
-    "note": "ReflectionRemembered",
-    "context": "ContextNoted",
-    "start": "SessionStarted",
-    "end": "SessionEnded",
-    "unknown": "RecordUnknown",
+KINDS = {  # what people type -> tags of actions, or `EDIT`
+    "prompt": ("PromptSubmitted",),
+    "reply": ("AssistantReplied",),
+    "thinking": ("AssistantThought",),
+    "thought": ("AssistantThought",),
+    "tool": ("ToolCalled",),
+    "call": ("ToolCalled",),
+    "result": ("ToolReturned",),
+    "edit": (EDIT,),
+    "title": ("SessionTitled",),
+    "compaction": ("ContextCompacted",),
+    "reflection": ("ReflectionRemembered",),
+    "note": ("ReflectionRemembered", "ContextNoted"),
+    "context": ("ContextNoted",),
+    "start": ("SessionStarted",),
+    "end": ("SessionEnded",),
+    "unknown": ("RecordUnknown",),
 }
-_TAGS = {tag.lower(): tag for tag in KINDS.values()}
+_TAGS = {tag.lower(): (tag,) for tags in KINDS.values() for tag in tags}
 _OTHER_NAMES = {  # what others call it
     "path": "file",
     "folder": "project",
@@ -116,14 +116,14 @@ def parse(
         if term.name == "" and not term.negated:
             words.append(term.value)
             continue
-        value = _value(term, query, now, times, resolve, check)
+        values = _values(term, query, now, times, resolve, check)
         if term.negated:
-            unwanted.append((term.name or "word", value))
+            unwanted += [(term.name or "word", value) for value in values]
         elif term.name == "phrase":
-            words.append(value)
-            groups.append(("phrase", (value,)))
-        elif term.name not in times:
-            wanted.setdefault(term.name, []).append(value)
+            words += values
+            groups.append(("phrase", values))
+        elif values:
+            wanted.setdefault(term.name, []).extend(values)
     patterns = tuple(wanted.pop("re", ()))
     groups += [(name, tuple(dict.fromkeys(values))) for name, values in wanted.items()]
     return Parsed(
@@ -139,8 +139,8 @@ def parse(
     )
 
 
-def kind_of(text: str) -> str:
-    """The tag of an action, or `EDIT`, by its tag or a short name. Raises InputError that names all."""
+def kinds_of(text: str) -> tuple[str, ...]:
+    """Tags of actions, or `EDIT`, by a tag or a short name. Raises InputError that names all."""
     name = text.lower()
     found = KINDS.get(name) or KINDS.get(name.removesuffix("s")) or _TAGS.get(name)
     if found is None:
@@ -228,23 +228,23 @@ def _known(name: str, query: str, start: int, end: int) -> str:
 # -- values ----------------------------------------------------------------------------------------------------------
 
 
-def _value(
+def _values(
     term: _Term,
     query: str,
     now: datetime | None,
     times: dict[str, int],
     resolve: Callable[[str], str],
     check: Callable[[str], None],
-) -> str:
-    """A term's value as filters want it; of a time "", the time goes into `times`. Raises QueryError."""
+) -> tuple[str, ...]:
+    """A term's values as filters want them; a time goes into `times` instead. Raises QueryError."""
     try:
         if term.name in ("after", "before"):
             _take_time(term, now, times)
-            return ""
+            return ()
         if term.name == "session":
-            return resolve(term.value)
+            return (resolve(term.value),)
         if term.name == "kind":
-            return kind_of(term.value)
+            return kinds_of(term.value)
         if term.name == "re":
             check(term.value)
         elif term.name == "project" and not is_absolute(term.value) and not term.value.strip("./\\"):
@@ -260,8 +260,8 @@ def _value(
     except InputError as error:
         raise QueryError(str(error), query, term.start, term.end) from None
     if term.name in ("file", "project"):
-        return os.path.expanduser(term.value.strip())
-    return " ".join(term.value.split()) if term.name == "phrase" else term.value.strip()
+        return (os.path.expanduser(term.value.strip()),)
+    return (" ".join(term.value.split()) if term.name == "phrase" else term.value.strip(),)
 
 
 def _take_time(term: _Term, now: datetime | None, times: dict[str, int]) -> None:

@@ -109,7 +109,7 @@ class Views:
         Raises InputError: an empty or malformed query or pattern, an unknown session or kind, a limit below 1.
         """
         from session_mgmt_mcp.projections.filters import NO_FILTERS, filters_of, several
-        from session_mgmt_mcp.projections.query_language import kind_of, parse
+        from session_mgmt_mcp.projections.query_language import kinds_of, parse
         from session_mgmt_mcp.projections.regex_search import check_pattern
         from session_mgmt_mcp.projections.sessions import resolve_session
 
@@ -127,7 +127,7 @@ class Views:
                 session=[full(name) for name in several(session)],
                 project=project,
                 assistant=assistant,
-                kind=[kind_of(name) for name in several(kind)],
+                kind=[tag for name in several(kind) for tag in kinds_of(name)],
                 tool=tool,
                 file=file,
                 actor=actor,

@@ -82,15 +82,17 @@ class Tools:
         before: Time = None,
     ) -> str:
         from session_mgmt_mcp.adapters.mcp import render
-        from session_mgmt_mcp.projections.query_language import kind_of
+        from session_mgmt_mcp.projections.query_language import kinds_of
 
         if not query.strip():
             raise InputError("query holds only white space; give the words to look for")
+        if kind:
+            kinds_of(kind)  # refuses what is none
         asked = Narrowing(
             session=session or None,
             project=project or None,
             assistant=assistant or None,
-            kind=kind_of(kind) if kind else None,
+            kind=kind or None,
             tool=tool or None,
             file=file or None,
             actor=actor or None,

@@ -96,7 +96,7 @@ def test_filters_reach_the_services_and_times_become_microseconds(raw: RawClient
     )
     given = (
         "('actor', 'user'), ('after', 86400000000), ('assistant', 'a'), ('branch', 'main'), ('file', 'app.py'), "
-        "('kind', 'ToolCalled'), ('project', '/p'), ('session', 's-1'), ('tool', 'bash')"
+        "('kind', 'call'), ('project', '/p'), ('session', 's-1'), ('tool', 'bash')"
     )
     assert f"asked 1 [{given}]" in text
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from session_mgmt_mcp.core.errors import InputError
-from session_mgmt_mcp.projections.query_language import KINDS, NAMES, QueryError, kind_of, parse
+from session_mgmt_mcp.projections.query_language import KINDS, NAMES, QueryError, kinds_of, parse
 from session_mgmt_mcp.projections.query_times import parse_time
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -180,11 +180,14 @@ def test_in_a_long_query_of_several_lines_only_the_place_is_shown() -> None:
 
 
 def test_kinds_are_known_by_tag_and_by_short_name_in_any_case() -> None:
-    assert {kind_of(name) for name in ("prompt", "Prompts", "PromptSubmitted", "promptsubmitted")} == {
-        "PromptSubmitted"
-    }
-    assert kind_of("note") == kind_of("reflection") == "ReflectionRemembered"
-    assert kind_of("edit") == "edit"
+    for name in ("prompt", "Prompts", "PromptSubmitted", "promptsubmitted"):
+        assert kinds_of(name) == ("PromptSubmitted",)
+    assert kinds_of("edit") == ("edit",)
+
+
+def test_notes_are_reflections_and_what_others_noted() -> None:
+    assert parse("kind:note").filters.any_of == (("kind", ("ReflectionRemembered", "ContextNoted")),)
+    assert len(parse("-kind:note").filters.none_of) == 2
 
 
 @pytest.mark.parametrize(
