@@ -38,14 +38,24 @@ def plain_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
 
 
-@pytest.fixture
-def told(data: Path, tmp_path: Path, capsys: Capture) -> Path:
-    """The data folder with the history above."""
-    path = tmp_path / "history.jsonl"
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the history above; nothing here writes to it."""
+    folder = tmp_path_factory.mktemp("people")
+    path = folder / "history.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in HISTORY))
-    assert main(["import", str(path), "--no-views"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SESSION_MGMT_DATA_DIR", str(folder / "data"))
+        assert main(["import", str(path), "--no-views"]) == 0
+    return folder / "data"
+
+
+@pytest.fixture
+def told(data: Path, history: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Path:
+    """The folder with the history, in use."""
+    monkeypatch.setenv("SESSION_MGMT_DATA_DIR", str(history))
     capsys.readouterr()
-    return data
+    return history
 
 
 def said(capsys: Capture, *words: str) -> str:

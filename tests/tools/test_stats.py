@@ -45,11 +45,25 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-@pytest.fixture
-def told(run: Run, tmp_path: Path) -> None:
-    path = tmp_path / "history.jsonl"
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the history above; nothing here writes to it."""
+    folder = tmp_path_factory.mktemp("stats")
+    path = folder / "history.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in HISTORY))
-    run("import", str(path), "--no-views")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SESSION_MGMT_DATA_DIR", str(folder / "data"))
+        assert main(["import", str(path), "--no-views"]) == 0
+    return folder / "data"
+
+
+@pytest.fixture
+def told(
+    data: Path, history: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder with the history, in use."""
+    monkeypatch.setenv("SESSION_MGMT_DATA_DIR", str(history))
+    capsys.readouterr()
 
 
 def turns(session: str, uuid: str, message: str, output: int, model: str = "m-1") -> dict[str, Any]:
