@@ -102,6 +102,39 @@ def test_a_date_that_is_none_is_refused_with_the_form_it_should_have(
     assert "2026-03-01" in capsys.readouterr().err
 
 
+def test_options_and_the_query_language_narrow_a_search_together(imported: dict[str, Any], run: Run) -> None:
+    calls = run("search", "kind:call", "--limit", "1000")["results"]
+    tool = calls[0]["tool"]
+    found = run(
+        "search", "--kind", "call", "--tool", tool.upper(), "--after", "2000-01-01", "--limit", "1000"
+    )
+    assert found["results"] == [call for call in calls if call["tool"] == tool]
+    assert found["note"] == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["x", "--kind", "Nope"], "no kind 'Nope'; there are prompt"),
+        (["x fil:app.py"], "did you mean file:"),
+        (["x", "--regex", "(a"], "missing )"),
+        ([], "the query is empty"),
+    ],
+)
+def test_a_malformed_search_exits_2_and_names_the_mend(
+    words: list[str], message: str, imported: dict[str, Any], run: Run
+) -> None:
+    error = run("search", *words, code=2)["error"]
+    assert message in error["message"]
+
+
+def test_a_malformed_query_is_shown_with_the_place(
+    imported: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", "stale fil:app.py"]) == 2
+    assert capsys.readouterr().err.endswith("\n  stale fil:app.py\n        ^^^^\n")
+
+
 def test_a_found_position_is_shown_with_its_neighbours_and_as_recorded(
     imported: dict[str, Any], run: Run
 ) -> None:
