@@ -80,14 +80,14 @@ def _any_of(
 
 
 class Names(NamedTuple):
-    """What a query names: who said it, and tools and files it is about; lower case."""
+    """What a query names: who said it, and files it is about; lower case."""
 
     actors: tuple[str, ...]
     things: tuple[tuple[str, str], ...]  # (field, term)
 
 
 def names_in(query: str, has: Callable[[str, str], bool]) -> Names:
-    """`has(field, term)`: whether any row has that actor, tool or file."""
+    """`has(field, term)`: whether any row has that actor or file."""
     words = [word.lower() for word in list(words_of(query))[:NAMING_WORDS_MAX]]
     pairs = [f"{a} {b}" for a, b in pairwise(words)]
     actors = [

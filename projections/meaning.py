@@ -75,10 +75,8 @@ class Meaning:
             self._index = self._open_index()
         self._index.refresh()
 
-    def vector(self, text: str, prepared: Callable[[str], str]) -> Vector | None:
-        """The vector of a query, `prepared` before; None where nothing could be found with it. The model is loaded at
-        the first one.
-        """
+    def vector(self, text: str) -> Vector | None:
+        """The vector of a query; None where nothing could be found with it. The model is loaded at the first one."""
         if self._index is None or not self._index.count or self.reason:
             return None
         if self._embedder is None:
@@ -89,7 +87,7 @@ class Meaning:
                 return None
         if self._index.model_id != self._embedder.model_id:  # another model's vectors: they say nothing here
             return None
-        return self._embedder.embed_query(prepared(text))
+        return self._embedder.embed_query(text)
 
     def nearest(self, query: Vector, *, narrowed: bool = False) -> list[int]:
         """Ids of the rows nearest to a query; more of them where they will be `narrowed`."""

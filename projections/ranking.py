@@ -3,7 +3,7 @@
 score =  L  + L_prev + L_next      BM25 of the row, over the best of the query; of the rows before and after it
        + D  + D_prev + D_next      cosine of its best passage, spread between a floor and the best; the same
        + max L + max D + S         the best L and D of its session; BM25 of the session's document, over the best
-       + A + M + R                 the query names who said it; its tool or a file; how recent it is
+       + A + M + R                 the query names who said it; a file of it; how recent it is
 
 each times its weight. The shapes come from measurements on LoCoMo and on coding sessions (benchmarks/quality.py, which
 can switch every term off); neighbours are looked for among the candidates alone, which lost nothing there.
@@ -49,7 +49,7 @@ class Candidates:
     """Rows that may be results, a column each. `sessions` are numbers that stand for sessions; times in µs, 0 unknown.
 
     `dense`: the cosine of the row's best passage, NaN where it has no vector; `named`, `about`: 1 where the query names
-    the row's actor; its tool or a file of it.
+    the row's actor; a file of it.
     """
 
     ids: Numbers

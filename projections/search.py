@@ -55,7 +55,7 @@ NARROW_ROWS_MAX = 10_000  # rows that filters leave, whose vectors are all compa
 MANY_ROWS = 50_000
 COMMON_SHARE = 0.2
 QUERY_TOKENS_MAX = 64
-SHOWN_MIN = 30  # rows looked at whole, at least: some may be folded into others
+MORE_ROWS = 10  # looked at whole beyond those wanted: some may be folded into others
 _NO_STATISTICS = Statistics(0, {})
 _TELLING = {field: boost for field, boost in FIELD_BOOSTS.items() if field != "rest"}
 
@@ -152,7 +152,8 @@ class Search:
         if not query.strip() and filters == NO_FILTERS:
             raise InputError("the query is empty: say in words, names or paths what you are looking for")
         tokens = query_tokens(query)
-        vector = self._vector(query)
+        names = self._names(query)
+        vector = self._vector(query, names)
         if not tokens and (vector is None or filters.phrases):
             return self._newest(query, filters, limit, time_limit or TimeLimit())
         if must_be_scanned(filters):
@@ -164,15 +165,15 @@ class Search:
         near = self._by_meaning(vector, filters, found)
         shown = self._reader.shows(list(found), self.watermark)
         hits = [hit for hit in found.values() if hit.id in shown]
-        ranked = self._ranked(query, hits, sessions, near, max(SHOWN_MIN, 2 * limit))
+        ranked = self._ranked(names, hits, sessions, near, limit + MORE_ROWS)
         words = query_words(query)
         return Moments([moment_of(one, words) for one in folded(ranked)[:limit]])
 
-    def _vector(self, query: str) -> Vector | None:
+    def _vector(self, query: str, names: Names) -> Vector | None:
         """Of the query without who said it: a name is in half of what two people say, and near to all of it."""
         if self._meaning is None or not any(True for _ in words_of(query)):
             return None
-        return self._meaning.vector(query, lambda text: without_words(text, self._names(text).actors))
+        return self._meaning.vector(without_words(query, names.actors))
 
     def _telling(self, tokens: Mapping[str, float]) -> Mapping[str, float]:
         """Of many rows: without tokens that every fifth of them has, where rarer ones are left. These cost most of the
@@ -303,12 +304,12 @@ class Search:
         return self._reader.rows.get(row_id) or next(self._reader.files.shown_rows("id = ?", [row_id]), None)
 
     def _ranked(
-        self, query: str, hits: list[Hit], sessions: Mapping[int, float], near: _Near, wanted: int
+        self, names: Names, hits: list[Hit], sessions: Mapping[int, float], near: _Near, wanted: int
     ) -> list[Ranked]:
         """The best of the hits, those that say the same as one."""
         if not hits:
             return []
-        actors, about = self._named(query, hits)
+        actors, about = self._named(names, hits)
         found = table_of(hits, near.cosines.best, actors, about)
         best = max(sessions.values(), default=0.0) or 1.0
         documents = np.array([sessions.get(n, 0.0) / best for n in found.sessions.tolist()])
@@ -339,9 +340,8 @@ class Search:
             return hit.row
         return stored(self._rows, hit)
 
-    def _named(self, query: str, hits: list[Hit]) -> tuple[set[int], set[int]]:
-        """Ids of the hits whose actor, and of those whose tool or file the query names."""
-        names = self._names(query)
+    def _named(self, names: Names, hits: list[Hit]) -> tuple[set[int], set[int]]:
+        """Ids of the hits whose actor, and of those a file of which the query names."""
         actors = {h.id for h in hits if h.row is not None and h.row.actor.lower() in names.actors}
         index = self._rows
         if index is None:
