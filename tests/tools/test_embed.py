@@ -152,3 +152,21 @@ def test_without_hnswlib_status_and_doctor_say_that_vectors_are_scanned(
     assert vector_shards.unavailable()
     assert "scanned" in run("status")["views"]["vectors"]["scanned"]
     assert any("scanned" in f["what"] and "hnswlib" in f["mend"] for f in run("doctor")["findings"])
+
+
+def test_a_forgotten_session_leaves_no_vector_and_a_replay_says_what_waits(
+    imported: dict[str, Any], run: Any, data: Path, embedder: HashEmbedder
+) -> None:
+    waiting = run("replay", "vector")["passages_waiting"]
+    assert waiting > 0
+    run("embed")
+    assert run("replay", "vector")["passages_waiting"] == 0
+    before = stored(data)[1].keys()
+    session = run("sessions")["sessions"][0]["session"]
+    run("forget", "--session", session, "--yes")
+    pairs, vectors = stored(data)
+    assert vectors.keys() < before
+    assert {number for _, number in pairs} == vectors.keys()
+    embedded = len(embedder.texts)
+    assert run("embed")["embedded"] == len(embedder.texts) - embedded == 0
+    assert run("replay", "--check", "vector")["vector"]["same"]

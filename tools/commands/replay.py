@@ -37,11 +37,14 @@ def run(args: argparse.Namespace) -> int:
             return _check(app, args, report)
         digests = app.replay(args.names or None, report)
         sealed = app.log.sealed().position
+        waiting = app.views.status().vectors.waiting if "vector" in digests else 0
     if args.json:
-        emit_json({"position": sealed, "digests": digests})
+        emit_json({"position": sealed, "digests": digests, "passages_waiting": waiting})
     else:
         for name, digest in digests.items():
             print(f"{name:8} rebuilt up to position {sealed}, digest {digest}")
+        if waiting:
+            print(f"about {waiting} passages have no vector yet: `session-mgmt-mcp embed` gives them theirs")
     return 0
 
 
