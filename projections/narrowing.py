@@ -16,8 +16,9 @@ from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row
 from session_mgmt_mcp.projections.tail import QueryReader
 
 PAGE_ROWS_MIN = 100
-PAGE_ROWS_MAX = 10_000
+PAGE_ROWS_MAX = 1000
 LOOKED_AT_MAX = 1000  # rows read in order of rank for a phrase; beyond, DuckDB looks for it
+READ_MAX = 5000  # rows read in order of rank at all
 NARROW_MAX = 1000  # rows so few that their texts are read one by one
 AMONG_MAX = 20_000  # ids worth telling DuckDB
 
@@ -52,7 +53,10 @@ def must_be_scanned(filters: Filters) -> bool:
 
 
 def hits(index: LexicalIndex, query: tantivy.Query, filters: Filters, wanted: int) -> list[Hit] | None:
-    """The best documents of a query that has the filters' clauses; None where too many had to be looked at."""
+    """The best documents of a query that has the filters' clauses; None where a phrase was hardly found in many of them:
+    DuckDB looks faster then.
+    """
+    gives_up = bool(filters.phrases) and filters.ids is None
     if not filters.in_text:
         return list(index.searcher.search(query, wanted, count=False).hits)
     out: list[Hit] = []
@@ -63,8 +67,10 @@ def hits(index: LexicalIndex, query: tantivy.Query, filters: Filters, wanted: in
         if len(out) >= wanted:
             return out[:wanted]
         more = len(page) == _page_rows(looked_at - len(page))
-        if more and looked_at >= LOOKED_AT_MAX and filters.ids is None:
+        if more and gives_up and looked_at >= LOOKED_AT_MAX:
             return None
+        if looked_at >= READ_MAX:
+            break
     return out
 
 

@@ -195,6 +195,19 @@ def test_few_rows_are_read_themselves_with_the_same_result(
     assert [len(found) for found in read] == [17, 10, 0, 10, 0]
 
 
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [('"error 1"', 10), ('error -"error 1"', 30), ('error -"error 1" -"error 2"', 20), ('step -"step"', 0)],
+)
+def test_a_phrase_that_few_of_many_rows_have_is_looked_for_in_the_texts(
+    views: Views, monkeypatch: pytest.MonkeyPatch, query: str, count: int
+) -> None:
+    monkeypatch.setattr(narrowing, "PAGE_ROWS_MIN", 2)
+    monkeypatch.setattr(narrowing, "LOOKED_AT_MAX", 4)
+    found = views.search(query, limit=1000)
+    assert len(found) == count and not found.note
+
+
 def test_an_excerpt_shows_what_the_pattern_found(tmp_path: Path) -> None:
     log = MemoryLog()
     text = "lorem ipsum " * 500 + "id=4711 " + "dolor " * 500
