@@ -10,6 +10,8 @@ from session_mgmt_mcp.projections.vector_codes import Indices
 from session_mgmt_mcp.projections.vector_state import BlockFile
 from session_mgmt_mcp.projections.vector_store import FULL_PASSAGES
 
+SORTED_AT_ONCE = 1 << 14  # numbers, in a processor's cache
+
 
 class Directory(NamedTuple):
     """All passages of the full blocks: one search instead of many. They seldom change."""
@@ -44,15 +46,19 @@ def sorting(numbers: Numbers) -> Indices:
 
     Their leading bits are sorted together with their indices; where these do not decide, argsort does.
     """
-    index_bits = max(1, len(numbers).bit_length())
-    mask = np.uint64((1 << index_bits) - 1)
+    mask = np.uint64((1 << max(1, len(numbers).bit_length())) - 1)
     packed = numbers.astype(np.uint64)
-    np.bitwise_and(packed, ~mask, out=packed)
-    np.bitwise_or(packed, np.arange(len(numbers), dtype=np.uint64), out=packed)
+    for first in range(0, len(packed), SORTED_AT_ONCE):
+        part = packed[first : first + SORTED_AT_ONCE]
+        np.bitwise_and(part, ~mask, out=part)
+        np.bitwise_or(part, np.arange(first, first + len(part), dtype=np.uint64), out=part)
     packed.sort()
-    order: Indices = np.bitwise_and(packed, mask).astype(np.intp)
-    np.bitwise_xor(packed[1:], packed[:-1], out=packed[1:])
-    if (packed[1:] > mask).all():
+    decided = True
+    for first in range(0, len(packed), SORTED_AT_ONCE):
+        part = packed[first : first + SORTED_AT_ONCE + 1]
+        decided = decided and bool((part[1:] ^ part[:-1] > mask).all())
+    order: Indices = np.bitwise_and(packed, mask, out=packed).view(np.intp)
+    if decided:
         return order
     found = numbers[order]
     return order if (found[1:] >= found[:-1]).all() else np.argsort(numbers, kind="stable")

@@ -66,5 +66,8 @@ def test_best_are_in_order_without_those_that_have_no_score() -> None:
 def test_numbers_that_share_their_leading_bits_are_sorted_all_the_same() -> None:
     numbers = np.array([5, 3, 4, 1, 2, 0, 2], np.int64)
     assert numbers[vector_lookup.sorting(numbers)].tolist() == [0, 1, 2, 2, 3, 4, 5]
-    hashes = numbers_of(5000)
+    hashes = numbers_of(40_000)
     assert vector_lookup.sorting(hashes).tolist() == np.argsort(hashes).tolist()
+    hashes[20_000:] = hashes[0] + np.arange(20_000)[::-1]
+    assert (np.diff(hashes[vector_lookup.sorting(hashes)]) >= 0).all()
+    assert vector_lookup.sorting(hashes[:0]).tolist() == []
