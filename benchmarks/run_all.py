@@ -3,8 +3,8 @@
     SESSION_MGMT_REAL_DATA=<folder> python benchmarks/run_all.py [PART …] [--render] [--sizes 1k,10k,100k,1M] [--cache DIR]
 
 Without a part all are run: hours, of which embedding real sessions takes the most. Each part keeps its figures as
-results/<part>.json, so that one can be run again alone; `--render` only writes the page from what is there. The latencies
-of one size are put beside those of the others: `latency --sizes 100k` measures that size anew.
+results/<part>.json, so that one can be run again alone; `--render` only writes the page from what is there. `data` and
+`latency` keep what they know of other sizes: `latency --sizes 100k` measures that size anew.
 """
 
 import argparse
@@ -33,20 +33,27 @@ def program(name: str, *words: str) -> dict[str, Any]:
 
 
 def data(args: argparse.Namespace) -> dict[str, Any]:
-    began = machine()
-    return {"machine": began, "sizes": [program("prepared", size) for size in args.sizes]}
+    began, kept = machine(), _kept("data", "sizes", args)
+    return {"machine": began, "sizes": _in_order(kept + [program("prepared", size) for size in args.sizes])}
 
 
 def latency(args: argparse.Namespace) -> dict[str, Any]:
-    """Each size on its own: a process per size, and what was measured of others is kept."""
-    file = RESULTS / "latency.json"
-    kept = json.loads(file.read_text())["tests"] if file.exists() else []
-    tests = [test for test in kept if test["size"] not in args.sizes]
-    began = machine()
-    for size in args.sizes:
-        tests += _tests(size)
-    order = {size: at for at, size in enumerate(results_page.SIZES)}
-    return {"machine": began, "tests": sorted(tests, key=lambda test: (test["test"], order[test["size"]]))}
+    began, kept = machine(), _kept("latency", "tests", args)
+    return {
+        "machine": began,
+        "tests": _in_order(kept + [test for size in args.sizes for test in _tests(size)]),
+    }
+
+
+def _kept(part: str, name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """What was measured of other sizes than those asked for."""
+    file = RESULTS / f"{part}.json"
+    found = json.loads(file.read_text())[name] if file.exists() else []
+    return [one for one in found if one["size"] not in args.sizes]
+
+
+def _in_order(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(found, key=lambda one: (one.get("test", ""), results_page.SIZES.index(one["size"])))
 
 
 def _tests(size: str) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ import prepared
 from session_mgmt_mcp.tools import bench
 from session_mgmt_mcp.tools.app import App
 
-WARM_ROUNDS = 800
+WARM_ROUNDS = 500
 COLD_ROUNDS = 7
 FRESH_ROUNDS = 40
 pytestmark = pytest.mark.parametrize("size", list(corpus.SIZES))
