@@ -78,7 +78,8 @@ def _top_parser() -> argparse.ArgumentParser:
         description="Memory and history for AI coding assistants.",
         epilog=f"commands:\n{lines}\n\nexample:\n  session-mgmt-mcp search 'why did the login test fail'\n\n"
         "exit codes: 0 done · 1 done in part, or failed · 2 wrong request · 3 data folder unusable · "
-        "4 log corrupt · 5 could not be made durable · 6 settings file malformed · 130 interrupted",
+        "4 log corrupt · 5 could not be made durable · 6 settings malformed, or no model to embed with · "
+        "130 interrupted",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
