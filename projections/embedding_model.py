@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SHIPPED = Path(__file__).parent / "models" / "all-MiniLM-L6-v2-int8"
-SHIPPED_ID = "dd26772f0d7ffa5f53e94ead1c386518"  # `model_id(SHIPPED)`: a test compares them, so that a start need not read 24 MB for it
+# `model_id(SHIPPED)`: a test compares them, so that a start need not read 24 MB for it
+SHIPPED_ID = "dd26772f0d7ffa5f53e94ead1c386518"
 SHIPPED_BYTES = {"model.onnx": 23_477_493, "tokenizer.json": 466_247, "embed.json": 91}
 
 _MODEL = "model.onnx"
