@@ -33,16 +33,15 @@ def program(name: str, *words: str) -> dict[str, Any]:
 
 
 def data(args: argparse.Namespace) -> dict[str, Any]:
-    began, kept = machine(), _kept("data", "sizes", args)
-    return {"machine": began, "sizes": _in_order(kept + [program("prepared", size) for size in args.sizes])}
+    began = machine()
+    found = [program("prepared", size) for size in args.sizes]
+    return {"machine": began, "sizes": _in_order(found + _kept("data", "sizes", args))}
 
 
 def latency(args: argparse.Namespace) -> dict[str, Any]:
-    began, kept = machine(), _kept("latency", "tests", args)
-    return {
-        "machine": began,
-        "tests": _in_order(kept + [test for size in args.sizes for test in _tests(size)]),
-    }
+    began = machine()
+    found = [test for size in args.sizes for test in _tests(size)]
+    return {"machine": began, "tests": _in_order(found + _kept("latency", "tests", args))}
 
 
 def _kept(part: str, name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
