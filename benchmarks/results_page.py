@@ -76,7 +76,7 @@ def latency(found: Found, folder: Path) -> str:
     times = {
         "warm p50": [(events[s], run["p50"]) for s, run in warm.items()],
         "warm p99": [(events[s], run["p99"]) for s, run in warm.items()],
-        "warm CPU p50": [(events[s], run["cpu_ms"]["p50"]) for s, run in warm.items()],
+        "warm CPU p50": [(events[s], run["cpu_ms"]["p50"]) for s, run in warm.items() if "cpu_ms" in run],
         "cold p50": [(events[s], run["cold_ms"]) for s, run in cold.items()],
         "cold CPU": [(events[s], run["cold_cpu_ms"]) for s, run in cold.items()],
         "just appended": [(events[s], run["p50"]) for s, run in tests.get("fresh", {}).items()],
