@@ -9,8 +9,9 @@ from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.projections import matching
 from session_mgmt_mcp.projections.analysis import exact_words
 from session_mgmt_mcp.projections.documents import FIELDS, number_of
+from session_mgmt_mcp.projections.kinds import EDIT
 from session_mgmt_mcp.projections.lexical import WATERMARK
-from session_mgmt_mcp.projections.matching import EDIT, is_below
+from session_mgmt_mcp.projections.matching import is_below
 from session_mgmt_mcp.projections.rows import Row
 
 __all__ = ["EDIT", "NO_FILTERS", "TIME_MAX", "Filters", "is_below", "named_project_sql", "project_sql"]

@@ -25,7 +25,8 @@ from session_mgmt_mcp.projections.documents import (
     sameness,
 )
 from session_mgmt_mcp.projections.files import make_folder, read_json
-from session_mgmt_mcp.projections.matching import EDIT, names, phrase_texts, suffixes, tool_names
+from session_mgmt_mcp.projections.kinds import EDIT
+from session_mgmt_mcp.projections.matching import names, phrase_texts, suffixes, tool_names
 from session_mgmt_mcp.projections.protocol import Watermark
 from session_mgmt_mcp.projections.query_files import STATE_FILE
 from session_mgmt_mcp.projections.rows import Row, interpretation_version

@@ -12,7 +12,6 @@ from session_mgmt_mcp.projections.analysis import CJK, PARTS, whole_token
 from session_mgmt_mcp.projections.documents import document_of
 from session_mgmt_mcp.projections.rows import Row
 
-EDIT = "edit"  # beside the actions' tags a kind of its own: calls that changed a file
 SUFFIX_COMPONENTS_MAX = 32  # of a longer path the last ones, and the whole
 PATTERNS_CACHED = 256
 PATHS_CACHED = 4096

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.projections.filters import Filters
-from session_mgmt_mcp.projections.matching import EDIT, is_absolute
+from session_mgmt_mcp.projections.kinds import kinds_of
+from session_mgmt_mcp.projections.matching import is_absolute
 from session_mgmt_mcp.projections.query_times import parse_time
 
 NAMES = (
@@ -32,25 +33,6 @@ NAMES = (
     "before",
     "re",
 )
-KINDS = {  # what people type -> tags of actions, or `EDIT`
-    "prompt": ("PromptSubmitted",),
-    "reply": ("AssistantReplied",),
-    "thinking": ("AssistantThought",),
-    "thought": ("AssistantThought",),
-    "tool": ("ToolCalled",),
-    "call": ("ToolCalled",),
-    "result": ("ToolReturned",),
-    "edit": (EDIT,),
-    "title": ("SessionTitled",),
-    "compaction": ("ContextCompacted",),
-    "reflection": ("ReflectionRemembered",),
-    "note": ("ReflectionRemembered", "ContextNoted"),
-    "context": ("ContextNoted",),
-    "start": ("SessionStarted",),
-    "end": ("SessionEnded",),
-    "unknown": ("RecordUnknown",),
-}
-_TAGS = {tag.lower(): (tag,) for tags in KINDS.values() for tag in tags}
 _OTHER_NAMES = {  # what others call it
     "path": "file",
     "folder": "project",
@@ -137,15 +119,6 @@ def parse(
             no_patterns=tuple(value for name, value in unwanted if name == "re"),
         ),
     )
-
-
-def kinds_of(text: str) -> tuple[str, ...]:
-    """Tags of actions, or `EDIT`, by a tag or a short name. Raises InputError that names all."""
-    name = text.lower()
-    found = KINDS.get(name) or KINDS.get(name.removesuffix("s")) or _TAGS.get(name)
-    if found is None:
-        raise InputError(f"no kind {text!r}; there are {', '.join(KINDS)}")
-    return found
 
 
 # -- terms -----------------------------------------------------------------------------------------------------------

@@ -109,7 +109,8 @@ class Views:
         Raises InputError: an empty or malformed query or pattern, an unknown session or kind, a limit below 1.
         """
         from session_mgmt_mcp.projections.filters import NO_FILTERS, filters_of, several
-        from session_mgmt_mcp.projections.query_language import kinds_of, parse
+        from session_mgmt_mcp.projections.kinds import kinds_of
+        from session_mgmt_mcp.projections.query_language import parse
         from session_mgmt_mcp.projections.regex_search import check_pattern
         from session_mgmt_mcp.projections.sessions import resolve_session
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from session_mgmt_mcp.projections.query_language import KINDS
+from session_mgmt_mcp.projections.kinds import KINDS
 from session_mgmt_mcp.tools.cli import COMMANDS, parser_of
 
 PROGRAM = "session-mgmt-mcp"

@@ -82,7 +82,7 @@ class Tools:
         before: Time = None,
     ) -> str:
         from session_mgmt_mcp.adapters.mcp import render
-        from session_mgmt_mcp.projections.query_language import kinds_of
+        from session_mgmt_mcp.projections.kinds import kinds_of
 
         if not query.strip():
             raise InputError("query holds only white space; give the words to look for")

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from session_mgmt_mcp.core.errors import InputError
-from session_mgmt_mcp.projections.query_language import KINDS, NAMES, QueryError, kinds_of, parse
+from session_mgmt_mcp.projections.kinds import KINDS, kinds_of
+from session_mgmt_mcp.projections.query_language import NAMES, QueryError, parse
 from session_mgmt_mcp.projections.query_times import parse_time
 
 BERLIN = ZoneInfo("Europe/Berlin")
