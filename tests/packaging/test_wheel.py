@@ -35,7 +35,7 @@ def _run(
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
-        env=clean | environment,
+        env=clean | {"SESSION_MGMT_EMBED": "off"} | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

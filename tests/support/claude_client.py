@@ -136,6 +136,7 @@ def run_session(
             timeout=TIMEOUT_S,
             env={
                 "HOME": str(home),
+                "SESSION_MGMT_EMBED": "off",
                 "PATH": f"{clients}:/usr/local/bin:/usr/bin:/bin",
                 "LANG": "C.UTF-8",
                 "ANTHROPIC_BASE_URL": model.url,

@@ -39,7 +39,11 @@ class Machine:
         self.settings.write_bytes(self.before)
 
     def run(self, *arguments: str) -> str:
-        env = {"HOME": str(self.home), "PATH": f"{CLIENTS}:{os.environ['PATH']}"}
+        env = {
+            "HOME": str(self.home),
+            "PATH": f"{CLIENTS}:{os.environ['PATH']}",
+            "SESSION_MGMT_EMBED": "off",
+        }
         done = subprocess.run(
             [sys.executable, "-P", "-m", "session_mgmt_mcp", *arguments],
             env=env,
