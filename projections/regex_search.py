@@ -21,8 +21,8 @@ from session_mgmt_mcp.projections.query_files import QueryFiles
 from session_mgmt_mcp.projections.rows import Row
 
 TIME_LIMIT_S = 2.0
-CHUNKS_MAX = 64  # in which the rows are looked through
-CHUNK_ROWS_MIN = 16_384
+CHUNKS_MAX = 64  # stretches in which the log is looked through
+CHUNK_ROWS_MIN = 16_384  # of a stretch, whether they match the filters or not
 IDS_MAX = 100_000  # rows a pattern may be found in where words rank them
 _LINES = "(?m)"
 _SPACE = r"[\s\pZ\x{1c}-\x{1f}\x{85}]+"
@@ -145,7 +145,8 @@ def _stretches(files: QueryFiles, condition: str, parameters: list[Any]) -> list
     )[0]
     if not count:
         return []
-    width = (last - first) // max(1, min(CHUNKS_MAX, count // CHUNK_ROWS_MIN)) + 1
+    (rows,) = files.fetch("SELECT count(*) FROM all_rows WHERE id BETWEEN ? AND ?", [first, last])[0]
+    width = (last - first) // max(1, min(CHUNKS_MAX, rows // CHUNK_ROWS_MIN)) + 1
     sql = (
         f"SELECT (id - ?) // ? AS n, max(occurred_at), count(*) FROM shown WHERE {condition} "
         "GROUP BY n ORDER BY 2 DESC, n DESC"
