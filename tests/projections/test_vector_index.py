@@ -1,6 +1,7 @@
 """The vector index against exact answers, and against files that are damaged, missing or replaced."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from vector_case import DIMENSION, Case, NoLog, numbers_of, recall, vectors
 from session_mgmt_mcp.projections import vector_index, vector_lookup
 from session_mgmt_mcp.projections.vector_blocks import Pairs
 from session_mgmt_mcp.projections.vector_index import VectorIndex
+from session_mgmt_mcp.projections.vector_paging import memory_bytes
 from session_mgmt_mcp.projections.vector_state import embed_lock, empty_state, vector_folder
 from session_mgmt_mcp.projections.vector_store import VectorStore, fill
 
@@ -163,3 +165,30 @@ def test_a_damaged_file_is_left_out_and_said(tmp_path: Path, harm: str) -> None:
     assert len(index.problems) == 1
     assert path.name in index.problems[0]
     assert len(index.rows_of(case.numbers[:1])[0]) == 2  # the map is sound
+
+
+def _mapped_at_random(path: Path) -> bool:
+    """Whether some part of the file is mapped so that pages around a missing one are not read."""
+    ours = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if not line[0].isupper():
+            ours = line.endswith(path.name)
+        elif ours and line.startswith("VmFlags") and "rr" in line.split():
+            return True
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux shows how files are mapped")
+@pytest.mark.parametrize("memory", [1 << 40, 1 << 16])
+def test_where_memory_is_small_only_the_pages_asked_for_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int
+) -> None:
+    monkeypatch.setattr(vector_index, "memory_bytes", lambda: memory)
+    case = Case(tmp_path, 3000)
+    index = case.open()
+    assert _mapped_at_random(next(vector_folder(tmp_path).glob("*.vectors"))) == (memory == 1 << 16)
+    assert index.nearest(case.rows[7], 1)[0].tolist() == [case.numbers[7]]
+
+
+def test_the_memory_there_is_is_a_number_of_bytes() -> None:
+    assert 1 << 20 < memory_bytes() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
