@@ -5,6 +5,7 @@ never change, so what is open stays valid until it is let go. A damaged or missi
 so.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -56,8 +57,11 @@ from session_mgmt_mcp.projections.vector_store import FULL_PASSAGES
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-# nearest codes whose rows are looked at: of 100,000 as of a million real and mixed passages that finds 98 of the 100 nearest
+# nearest codes whose rows are looked at; of 100,000 mixed real passages that finds 98 of the 100 nearest
 RESCORED_MIN = 2000
+RESCORED_A_ROOT = (
+    4  # and so many times the square root of what is scanned, where memory is large enough for that
+)
 RESCORED_A_RESULT = 4  # and at least so many a passage asked for
 DIRECTORY_AFTER = 3  # look-ups: before, it would cost a new process more than it saves
 PARALLEL_MIN = 1 << 18  # codes, from which on several threads scan
@@ -92,6 +96,7 @@ class VectorIndex:
         self._shards = Shards()
         self._directory: Directory | None = None
         self._lookups = 0
+        self._sparing = False  # memory is too small for all rows
         self._pool: Executor | None = None
         self._arrange()
 
@@ -150,9 +155,9 @@ class VectorIndex:
         opened = self._opened(pairs, state.maps if state else (), lambda b: open_map(folder, b))
         self._maps = {b: self._maps.get(b) or RowsOfPassages(p) for b, p in opened.items()}
         self._arrange()
-        if 2 * dimension * self.count > CACHED_SHARE * memory_bytes():
-            for block in self._blocks:
-                read_sparingly(block.rows)
+        self._sparing = 2 * dimension * self.count > CACHED_SHARE * memory_bytes()
+        for block in self._blocks if self._sparing else ():
+            read_sparingly(block.rows)
         self._load_graphs(folder)
         return True
 
@@ -227,7 +232,7 @@ class VectorIndex:
             distances(codes, code, found[start : start + codes.shape[1]])
 
         self._each(scan, list(zip(blocks, ends.tolist(), strict=False)), parallel=len(found) >= PARALLEL_MIN)
-        near = nearest_codes(found, _rescored(k))
+        near = nearest_codes(found, self._rescored(k, len(found)))
         shifts = np.array([self._starts[i] for i in blocks], np.intp) - ends[:-1]
         near += np.repeat(shifts, np.diff(np.searchsorted(near, ends)))
         return near
@@ -257,13 +262,17 @@ class VectorIndex:
         if not len(places) or k < 1:
             return _none()
         if len(places) > SCANNED_MAX:
-            near = nearest_codes(self._distances_at(places, query), _rescored(k))
+            near = nearest_codes(self._distances_at(places, query), self._rescored(k, len(places)))
             at, places = at[near], places[near]
         scores = self._scores_at(places, query)
         order = best(scores, len(scores))
         _, first = np.unique(at[order], return_index=True)  # a row's best passage
         order = order[np.sort(first)[:k]]
         return ids[at[order]], scores[order]
+
+    def _rescored(self, k: int, scanned: int) -> int:
+        growing = 0 if self._sparing else RESCORED_A_ROOT * math.isqrt(scanned)
+        return max(RESCORED_MIN, RESCORED_A_RESULT * k, growing)
 
     def _scores_at(self, places: Indices, query: Scores) -> Scores:
         out = np.empty(len(places), np.float32)
@@ -346,10 +355,6 @@ class VectorIndex:
             at, known = find(block.numbers, wanted)
             out[order[known]] = at[known] + start
         return out
-
-
-def _rescored(k: int) -> int:
-    return max(RESCORED_MIN, RESCORED_A_RESULT * k)
 
 
 def _none() -> tuple[Numbers, Scores]:
