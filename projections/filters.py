@@ -50,6 +50,11 @@ class Filters(NamedTuple):
         return any(name == "session" and len(set(values)) == 1 for name, values in self.any_of)
 
     @property
+    def of_sessions(self) -> "Filters":
+        """What of it chooses sessions, without what chooses rows of them."""
+        return Filters(tuple(group for group in self.any_of if group[0] in _OF_SESSIONS))
+
+    @property
     def in_text(self) -> bool:
         """Whether `clauses` alone do not decide: candidates have to be looked at by `verifies`."""
         asked = [(name, value) for name, values in self.any_of for value in values]

@@ -1,7 +1,7 @@
 """Search: candidates by words and by meaning, from what is published and from the log's tail, ranked together."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +65,11 @@ class _Near(NamedTuple):
 
     cosines: Cosines
     floor: float
+
+    def within(self, wider: "_Near") -> "_Near":
+        """With what more rows have; the floor is theirs."""
+        mine, theirs = self.cosines, wider.cosines
+        return _Near(Cosines(theirs.best | mine.best, theirs.passage | mine.passage), wider.floor)
 
 
 class Search:
@@ -163,9 +168,14 @@ class Search:
         if found is None:  # a phrase of words that many rows have
             return self._scanned(query, limit, filters, time_limit or TimeLimit())
         near = self._by_meaning(vector, filters, found)
-        shown = self._reader.shows(list(found), self.watermark)
-        hits = [hit for hit in found.values() if hit.id in shown]
-        ranked = self._ranked(names, hits, sessions, near, limit + MORE_ROWS)
+        around = filters.of_sessions
+        context: dict[int, Hit] = {}
+        if found and filters != around:  # rows left out still tell which sessions are about it
+            context = self._by_words(self._telling(tokens), around, sessions) or {}
+            near = near.within(self._by_meaning(vector, around, context))
+        shown = self._reader.shows([*(context | found)], self.watermark)
+        hits = [hit for hit in (context | found).values() if hit.id in shown]
+        ranked = self._ranked(names, hits, sessions, near, limit + MORE_ROWS, found.keys())
         words = query_words(query)
         return Moments([moment_of(one, words) for one in folded(ranked)[:limit]])
 
@@ -304,9 +314,15 @@ class Search:
         return self._reader.rows.get(row_id) or next(self._reader.files.shown_rows("id = ?", [row_id]), None)
 
     def _ranked(
-        self, names: Names, hits: list[Hit], sessions: Mapping[int, float], near: _Near, wanted: int
+        self,
+        names: Names,
+        hits: list[Hit],
+        sessions: Mapping[int, float],
+        near: _Near,
+        wanted: int,
+        answers: Collection[int],
     ) -> list[Ranked]:
-        """The best of the hits, those that say the same as one."""
+        """The best of the hits that are `answers`, those that say the same as one."""
         if not hits:
             return []
         actors, about = self._named(names, hits)
@@ -315,12 +331,12 @@ class Search:
         documents = np.array([sessions.get(n, 0.0) / best for n in found.sessions.tolist()])
         weights = self.weights or (Weights() if near.cosines.best else ranking.WORDS_ALONE)
         scores = ranking.combine(found, documents, near.floor, weights)
-        copies = Counter(found.digests.tolist())
+        copies = Counter(hit.digest for hit in hits if hit.id in answers)
         out: list[Ranked] = []
         seen: set[int] = set()
         for at in ranking.ordered(found.ids, scores).tolist():
             hit = hits[at]
-            if hit.digest in seen:
+            if hit.digest in seen or hit.id not in answers:
                 continue
             seen.add(hit.digest)
             row = self._row(hit)

@@ -15,6 +15,7 @@ from session_mgmt_mcp.adapters.generic.importer import new_event
 from session_mgmt_mcp.core.errors import EmbeddingError
 from session_mgmt_mcp.core.interpret.generic_record import Entry
 from session_mgmt_mcp.projections.publish import update
+from session_mgmt_mcp.projections.ranking import Weights
 from session_mgmt_mcp.projections.views import Views
 
 CONCEPTS = {
@@ -183,3 +184,16 @@ def entry(chat: MemoryLog) -> Callable[[str, str, str], None]:
         chat.append([new_event(line, msgspec.json.encode(line))])
 
     return append
+
+
+def test_what_filters_leave_out_still_tells_which_session_is_meant(tmp_path: Path) -> None:
+    edit = {"file_path": "/home/u/app/dates.py", "old_string": "a", "new_string": "b"}
+    log = MemoryLog()
+    log.append(
+        [prompt("s-1", "u-1", "the flaky test of dates", 0), call("s-1", "a-1", "t-1", "Edit", edit, 1)]
+    )
+    log.append([prompt("s-2", "u-2", "raise the version", 2)])
+    log.append([call("s-2", "a-2", "t-2", "Edit", {**edit, "new_string": "c"}, 3)])
+    weights = Weights(session_document=0.0, lexical_previous=0.0)
+    views = Views(log, tmp_path, weights=weights)
+    assert records(views, "flaky dates.py", kind="edit") == ["a-1", "a-2"]
