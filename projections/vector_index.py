@@ -59,9 +59,7 @@ if TYPE_CHECKING:
 
 # nearest codes whose rows are looked at; of 100,000 mixed real passages that finds 98 of the 100 nearest
 RESCORED_MIN = 2000
-RESCORED_A_ROOT = (
-    4  # and so many times the square root of what is scanned, where memory is large enough for that
-)
+RESCORED_A_ROOT = 6  # where memory is large enough, and so many times the square root of what is scanned
 RESCORED_A_RESULT = 4  # and at least so many a passage asked for
 DIRECTORY_AFTER = 3  # look-ups: before, it would cost a new process more than it saves
 PARALLEL_MIN = 1 << 18  # codes, from which on several threads scan
