@@ -102,6 +102,7 @@ def projected(history: History, cache: Path) -> tuple[FileLog, Path]:
                 log.append(batch)
                 batch = []
         log.append(batch)
+        log.roll()  # what is open is not sealed, and what is not sealed has no vectors
         seal(log.folder, log.log_id)
         done.touch()
     update(log, folder)
