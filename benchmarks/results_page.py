@@ -160,7 +160,7 @@ def rivals(found: Found, folder: Path) -> str:
     ]
     text = (
         f"{found['sessions']} sessions of one repository, {found['rows']:,} actions, {found['passages']:,} passages, "
-        f"{found['queries']} queries; the mean reciprocal rank of the right session."
+        f"{found['queries']} queries; the mean reciprocal rank of the right session; the time for {found['results_timed']} results."
     )
     notes = [f"- {name}: stopped by {reason}" for name, reason in stopped.items()]
     return "\n".join(

@@ -1,7 +1,7 @@
 """The side of the comparison that runs in mcp-memory-service's own environment: nothing of ours is imported here.
 
-Reads one JSON object: {"database", "memories": [[content, [session, …]], …], "queries", "limit"}; writes one: for each
-query and each of its two searches (`retrieve`: vectors; `retrieve_hybrid`: its default) the sessions best first, and ms.
+Reads one JSON object: {"database", "memories": [[content, [session, …]], …], "queries", "limit", "timed_limit"}; writes one:
+for each query and each of its two searches (`retrieve`: vectors; `retrieve_hybrid`: its default) the sessions best first, and ms.
 """
 
 import asyncio
@@ -38,8 +38,9 @@ async def compared(asked: dict) -> dict:
         found, taken = [], []
         for query in asked["queries"]:
             before = time.perf_counter()
-            results = await search(query, asked["limit"])
+            await search(query, asked["timed_limit"])
             taken.append((time.perf_counter() - before) * 1e3)
+            results = await search(query, asked["limit"])
             found.append([[result.memory.tags, result.relevance_score] for result in results])
         out["searches"][name] = {"found": found, "ms": taken}
     await storage.close()
