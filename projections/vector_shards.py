@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from session_mgmt_mcp.core.settings import vector_memory_bytes
 from session_mgmt_mcp.projections.files import fsync_path, read_json, write_json
 from session_mgmt_mcp.projections.vector_blocks import DamagedBlockError, check_rows, open_vectors
 from session_mgmt_mcp.projections.vector_state import (
@@ -45,10 +46,13 @@ def unavailable() -> str | None:
     try:
         import hnswlib  # noqa: F401
     except ImportError as error:
-        return (
-            f"hnswlib cannot be imported ({error}): vectors are scanned, which is slower in large histories"
-        )
+        return f"hnswlib cannot be imported ({error}): vectors are scanned"
     return None
+
+
+def wanted_but_unavailable() -> str | None:
+    """The same where `VECTOR_MEMORY_MB` asks for graphs; None where nobody misses them. Raises SettingsError."""
+    return unavailable() if vector_memory_bytes() else None
 
 
 def graph_path(folder: Path, block: BlockFile) -> Path:

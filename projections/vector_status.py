@@ -7,7 +7,7 @@ from session_mgmt_mcp.projections.embedding_model import embedding_available, op
 from session_mgmt_mcp.projections.query_files import QueryFiles
 from session_mgmt_mcp.projections.results import VectorStatus
 from session_mgmt_mcp.projections.vector_publish import waiting_passages
-from session_mgmt_mcp.projections.vector_shards import unavailable as graphs_unavailable
+from session_mgmt_mcp.projections.vector_shards import wanted_but_unavailable
 from session_mgmt_mcp.projections.vector_state import load_state
 
 
@@ -25,5 +25,5 @@ def vector_status(log: EventLog, views: Path, files: QueryFiles) -> VectorStatus
         rate=rate,
         model=state.model_id if state is not None else "",
         unavailable=why,
-        scanned=graphs_unavailable() or "",
+        scanned=wanted_but_unavailable() or "",
     )

@@ -17,6 +17,8 @@ from session_mgmt_mcp.projections.vector_shards import build_shards, graph_path
 from session_mgmt_mcp.projections.vector_state import embed_lock, vector_folder
 from session_mgmt_mcp.projections.vector_store import VectorStore
 
+pytest.importorskip("hnswlib", reason="hnswlib, of the extra `embeddings`, is not installed")
+
 
 @pytest.fixture
 def graphs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:

@@ -145,11 +145,13 @@ def test_doctor_says_how_many_passages_wait_and_where_a_file_is_damaged(
     assert not [f for f in run("doctor")["findings"] if f["check"] == "vectors"]
 
 
-def test_without_hnswlib_status_and_doctor_say_that_vectors_are_scanned(
+def test_without_hnswlib_status_and_doctor_say_that_vectors_are_scanned_where_graphs_were_asked_for(
     imported: dict[str, Any], run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "hnswlib", None)
     assert vector_shards.unavailable()
+    assert not run("status")["views"]["vectors"]["scanned"]
+    monkeypatch.setenv("VECTOR_MEMORY_MB", "128")
     assert "scanned" in run("status")["views"]["vectors"]["scanned"]
     assert any("scanned" in f["what"] and "hnswlib" in f["mend"] for f in run("doctor")["findings"])
 

@@ -21,7 +21,7 @@ def check_vectors(patient: Patient, log: FileLog) -> Iterator[Finding]:
     """Whether texts are found by meaning, and how many wait for that. Vectors themselves are read by `replay --check`."""
     from session_mgmt_mcp.projections.embedding import embedding_available
     from session_mgmt_mcp.projections.embedding_model import damage
-    from session_mgmt_mcp.projections.vector_shards import unavailable
+    from session_mgmt_mcp.projections.vector_shards import wanted_but_unavailable
 
     why = embedding_available() or damage()
     if why is not None:
@@ -29,9 +29,9 @@ def check_vectors(patient: Patient, log: FileLog) -> Iterator[Finding]:
         text = f"nothing is found by meaning: {what or why}"
         yield Finding(CHECK, Severity.WARNING, text, patient.folder, mend or "install it again")
     yield from _published(patient, log)
-    slow = unavailable()
+    slow = wanted_but_unavailable()
     if slow is not None:
-        mend = "`pip install hnswlib`: it is built on install and wants a C++ compiler"
+        mend = "`pip install hnswlib`: it is built on install and wants a C++ compiler; or set VECTOR_MEMORY_MB to 0"
         yield Finding(CHECK, Severity.NOTE, slow, patient.folder, mend)
 
 
