@@ -120,7 +120,10 @@ class Corpus:
         named = [
             "edit" if k == "call" and t in ("Edit", "Write") else k for k, t in zip(kinds, tools, strict=True)
         ]
-        draws = {kind: iter(_quantile(rng, shape.LENGTHS[kind], named.count(kind))) for kind in dict.fromkeys(named)}
+        draws = {
+            kind: iter(_quantile(rng, shape.LENGTHS[kind], named.count(kind)))
+            for kind in dict.fromkeys(named)
+        }
         chars = np.array([next(draws[kind]) for kind in named])
         counts = np.maximum(1, chars / shape.TOKEN_CHARS).astype(int)
         words = self._tokens(np.repeat([list(shape.TOKENS).index(g) for g in groups], counts), project)
