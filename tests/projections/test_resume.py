@@ -251,7 +251,11 @@ def test_worker_processes_and_this_one_give_the_same(tmp_path: Path, monkeypatch
 def test_check_finds_views_that_hold_something_else_and_changes_nothing(
     log: MemoryLog, tmp_path: Path
 ) -> None:
-    assert {name: c.published for name, c in check(log, tmp_path).items()} == {"query": "", "lexical": "", "vector": ""}
+    assert {name: c.published for name, c in check(log, tmp_path).items()} == {
+        "query": "",
+        "lexical": "",
+        "vector": "",
+    }
     update(log, tmp_path)
     log.append(turns("s-0", 50))
     log.seal()  # further than the views: they are compared where they are
