@@ -64,7 +64,7 @@ RESCORED_A_RESULT = 4  # and at least so many a passage asked for
 DIRECTORY_AFTER = 3  # look-ups: before, it would cost a new process more than it saves
 PARALLEL_MIN = 1 << 18  # codes, from which on several threads scan
 PARALLEL_ROWS_MIN = 4096  # rows likewise
-THREADS_MAX = 4
+THREADS_MAX = min(4, os.cpu_count() or 1)
 SCANNED_MAX = 8192  # passages among which all rows are looked at; of more, codes come first
 
 Opened = TypeVar("Opened", Vectors, Pairs)
@@ -284,7 +284,7 @@ class VectorIndex:
 
     def _each(self, work: Callable[[Part], None], parts: Sequence[Part], *, parallel: bool) -> None:
         """Do the work for each part; numpy lets other threads run meanwhile."""
-        threads = min(THREADS_MAX, len(parts), os.cpu_count() or 1)
+        threads = min(THREADS_MAX, len(parts))
         if not parallel or threads < 2:
             for part in parts:
                 work(part)
