@@ -14,8 +14,9 @@ LINES_MAX = 400
 BANNED = [
     re.compile(pattern)
     for pattern in (
-        r"(?<![\w./~}-])/wo" + r"rk/",
-        r"(?<![\w./~}-])/ro" + r"ot/",
+        r"/wo"
+        + r"rk/(?<![\w./~}-]......)",  # behind the word: looking at every place before it takes seconds
+        r"/ro" + r"ot/(?<![\w./~}-]......)",
         r"files\.python" + r"hosted\.org",
         r"py" + r"pi\.org/simple",
         r"index-ur" + r"l\s*=",
@@ -34,10 +35,14 @@ def _tracked() -> list[Path]:
 def test_no_file_names_a_workplace_or_a_registry() -> None:
     found = []
     for path in _tracked():
+        if path.suffix == ".onnx":  # the shipped model is no text
+            continue
         raw = path.read_bytes()
-        if b"\0" in raw[:8192]:  # no text: the shipped model
+        if b"\0" in raw[:8192]:
             continue
         text = raw.decode("utf-8", "replace")
+        if not any(banned.search(text) for banned in BANNED):
+            continue
         for number, line in enumerate(text.splitlines(), 1):
             found += [
                 f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}"

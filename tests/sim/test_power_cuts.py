@@ -7,13 +7,13 @@ from sim_bugs import BACKUP_BUGS, BUGS
 from sim_history import BACKUPS, run_history
 from sim_runs import reports
 
-SEEDS = 2
+SEEDS = (1, 4)  # short histories: some 150 states
 SEEDS_SLOW = 150  # 70 states each
 SEEDS_OF_A_BUG = 60
 JOBS = min(os.cpu_count() or 1, 4)
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_every_state_a_power_cut_may_leave_recovers_to_what_was_acknowledged(seed: int) -> None:
     report = run_history(seed)
     assert report.wrong == []

@@ -33,6 +33,7 @@ def _files(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
+@pytest.mark.slow
 def test_bench_measures_search_and_leaves_the_data_folder_as_it_was(
     imported: dict[str, Any], run: Run, data: Path, short: None
 ) -> None:
