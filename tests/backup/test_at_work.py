@@ -24,6 +24,8 @@ from session_mgmt_mcp.core.log.forget import forget, tombstones
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.seal import seal
 
+pytestmark = pytest.mark.slow
+
 
 class _Workers:
     """Threads that do something until they are stopped; an error in one fails the test."""

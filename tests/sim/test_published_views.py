@@ -21,6 +21,8 @@ from session_mgmt_mcp.projections import lexical_writer, query, query_base
 from session_mgmt_mcp.projections.publish import digest, purge, replay, update
 from session_mgmt_mcp.projections.views import Views
 
+pytestmark = pytest.mark.slow
+
 SESSIONS = 3
 SECRET = "xylophonesesame"
 WORDS = ("step1", "password", "done", SECRET, "again s-1")
@@ -188,7 +190,6 @@ def test_views_left_by_a_cut_answer_as_the_log_does(name: str, scratch: Path) ->
     assert _wrong(name, scratch, 1, 1) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_many_views_left_by_cuts_answer_as_the_log_does(name: str, scratch: Path) -> None:
     assert _wrong(name, scratch, 2, STATES) == []
@@ -200,7 +201,6 @@ def test_what_was_forgotten_stays_away_after_a_purge_and_a_cut(scratch: Path) ->
     assert [_holding(tree, SECRET.encode()) for tree in made.last] == [[]] * len(made.last)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("module", "name"), RULES)
 def test_views_published_without_a_rule_are_noticed(module: ModuleType, name: str, scratch: Path) -> None:
     with mock.patch.object(module, "fsync_path", lambda path: None):

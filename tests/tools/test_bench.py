@@ -10,6 +10,8 @@ from session_mgmt_mcp.tools import bench
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import main
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Any]
 
 
@@ -33,7 +35,6 @@ def _files(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-@pytest.mark.slow
 def test_bench_measures_search_and_leaves_the_data_folder_as_it_was(
     imported: dict[str, Any], run: Run, data: Path, short: None
 ) -> None:

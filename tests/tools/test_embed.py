@@ -12,6 +12,8 @@ from session_mgmt_mcp.projections.vector_state import embed_lock, vector_folder
 from session_mgmt_mcp.tools import embedding as job
 from session_mgmt_mcp.tools.cli import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def embedder(monkeypatch: pytest.MonkeyPatch) -> HashEmbedder:
@@ -129,7 +131,6 @@ def test_a_model_that_is_not_there_is_said_by_status_doctor_and_embed(
     assert main(["embed"]) not in (0, 1)
 
 
-@pytest.mark.slow
 def test_doctor_says_how_many_passages_wait_and_where_a_file_is_damaged(
     imported: dict[str, Any], run: Any, data: Path, embedder: HashEmbedder
 ) -> None:
@@ -157,7 +158,6 @@ def test_without_hnswlib_status_and_doctor_say_that_vectors_are_scanned_where_gr
     assert any("scanned" in f["what"] and "hnswlib" in f["mend"] for f in run("doctor")["findings"])
 
 
-@pytest.mark.slow
 def test_a_forgotten_session_leaves_no_vector_and_a_replay_says_what_waits(
     imported: dict[str, Any], run: Any, data: Path, embedder: HashEmbedder
 ) -> None:

@@ -19,6 +19,8 @@ from session_mgmt_mcp.tools import render
 from session_mgmt_mcp.tools.cli import main
 from session_mgmt_mcp.tools.terminal import Output, _console, printable, shown
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Any]
 Capture = pytest.CaptureFixture[str]
 ESCAPE = "\x1b"
@@ -274,7 +276,6 @@ def test_turns_say_who_did_what_and_what_failed(capsys: Capture) -> None:
     assert len(text.splitlines()[1]) < 700
 
 
-@pytest.mark.slow
 def test_what_is_not_searched_for_does_not_wait_for_the_index_of_words(
     told: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
