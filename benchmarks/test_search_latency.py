@@ -1,6 +1,6 @@
 """How long a search takes at 1,000 to 1,000,000 events: warm, cold, and with an event appended just before.
 
-    SESSION_MGMT_BENCH_DATA=<folder> pytest benchmarks/test_search_latency.py --benchmark-json=FILE [-k 100k]
+    SESSION_MGMT_BENCH_DATA=<folder> pytest -n 0 benchmarks/test_search_latency.py --benchmark-json=FILE [-k 100k]
 
 Every query is asked once, so that no cache of queries answers; its embedding is real, the vectors it meets are generated
 (prepared.py). A warm search is in a process that has searched before; a cold one is a whole new process up to its first

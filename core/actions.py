@@ -106,6 +106,12 @@ class SessionEnded(Action, frozen=True):
     reason: str = ""
 
 
+class SessionCheckpointed(Action, frozen=True):
+    """A checkpoint of a session; `text` is the note that was added to it."""
+
+    reason: str = ""  # compact | asked | end
+
+
 class SessionTitled(Action, frozen=True):
     """A title or a summary of a session; the last of the strongest origin wins."""
 
@@ -161,6 +167,7 @@ AnyAction = (
     | ContextCompacted
     | SessionStarted
     | SessionEnded
+    | SessionCheckpointed
     | SessionTitled
     | UsageReported
     | ReflectionRemembered

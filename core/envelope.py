@@ -35,6 +35,12 @@ class EventType(StrEnum):
     LOG_FORKED = "LogForked"  # payload: core.events.LogForked
     CAPTURE_PAUSED = "CapturePaused"  # payload: {}
     CAPTURE_RESUMED = "CaptureResumed"  # payload: {}
+    SESSION_CHECKPOINTED = "SessionCheckpointed"  # payload: core.events.SessionCheckpointed
+    SESSION_CLOSED = "SessionClosed"  # payload: core.events.SessionClosed
+    PERMISSION_GRANTED = "PermissionGranted"  # payload: core.events.PermissionGranted
+    PERMISSION_REVOKED = "PermissionRevoked"  # payload: core.events.PermissionRevoked
+    PROJECT_SEEN = "ProjectSeen"  # payload: core.events.ProjectSeen
+    PROJECT_JOINED = "ProjectJoined"  # payload: core.events.ProjectJoined
     BLOB_STORED = "BlobStored"  # payload: a large string cut out of others' payloads (core.blobs)
 
 

@@ -45,6 +45,64 @@ def ranges_of(positions: Iterable[int]) -> tuple[tuple[int, int], ...]:
     return tuple(out)
 
 
+class SessionCheckpointed(msgspec.Struct, frozen=True):
+    """A mark in a session: up to here, so it stood. It copies nothing of what the log holds (a forgotten prompt must not
+    live on in it); what a checkpoint says is composed anew from the events up to `upto`.
+    """
+
+    session: str
+    project: str = ""  # working folder
+    reason: str = ""  # compact | asked | end
+    upto: int = 0  # the last position it covers
+    note: str = ""  # what the assistant or the user added
+    facts: dict[str, int] = {}  # what was counted up to there (projections.quality), for its trend
+    score: int | None = None  # 0 to 100; None where nothing could be judged
+
+
+class SessionClosed(msgspec.Struct, frozen=True):
+    """A session came to its end without its assistant saying so, or was ended by a tool."""
+
+    session: str
+    project: str = ""
+    reason: str = ""  # ended | orphaned (its process is gone, no end was reported)
+    upto: int = 0  # the session's last position then
+    note: str = ""
+
+
+class PermissionGranted(msgspec.Struct, frozen=True):
+    """The user trusts an operation. A grant is a record to look up; it makes no assistant do anything."""
+
+    grant: str  # its id, 8 characters
+    operation: str  # such as "git push" or "edit"
+    scope: str = ""  # a folder or a pattern it holds for; "" everywhere
+    project: str = ""  # working folder; "" every project
+    session: str = ""  # only this session; "" any
+    expires_at: int = 0  # µs since the epoch; 0 never
+    reason: str = ""
+
+
+class PermissionRevoked(msgspec.Struct, frozen=True):
+    """A grant holds no longer."""
+
+    grant: str
+    reason: str = ""
+
+
+class ProjectSeen(msgspec.Struct, frozen=True):
+    """A working folder belongs to a project: worktrees and subfolders of one repository are one."""
+
+    folder: str  # as captured
+    root: str  # the repository's main folder; the folder itself where there is no git
+    common_dir: str = ""  # git's common folder; "" without git
+
+
+class ProjectJoined(msgspec.Struct, frozen=True):
+    """Two roots are one project: a renamed or moved folder goes on under the new one. The last word on a root counts."""
+
+    old: str
+    new: str  # equal to `old`: on its own again
+
+
 class LogForked(msgspec.Struct, frozen=True):
     """This log goes on from a copy of another one that was cut after a position (a point-in-time restore).
 

@@ -19,6 +19,7 @@ KINDS = {  # what people type -> tags of actions, or `EDIT`
     "context": ("ContextNoted",),
     "start": ("SessionStarted",),
     "end": ("SessionEnded",),
+    "checkpoint": ("SessionCheckpointed",),
     "unknown": ("RecordUnknown",),
 }
 _TAGS = {tag.lower(): (tag,) for tags in KINDS.values() for tag in tags}

@@ -9,15 +9,21 @@ from session_mgmt_mcp.core.interpret.claude_record import interpret_record
 from session_mgmt_mcp.core.interpret.facts import Facts
 from session_mgmt_mcp.core.interpret.generic_record import interpret_entry
 from session_mgmt_mcp.core.interpret.own import (
+    interpret_checkpoint,
+    interpret_close,
     interpret_forgotten,
     interpret_fork,
+    interpret_grant,
+    interpret_join,
+    interpret_project,
     interpret_reflection,
+    interpret_revocation,
     interpret_switch,
 )
 from session_mgmt_mcp.core.upcast import upcast
 
 # Raise it whenever the same event yields other actions: views built by another version are rebuilt.
-INTERPRETATION_VERSION = 1
+INTERPRETATION_VERSION = 2
 
 UNDECODABLE = "undecodable"
 
@@ -27,6 +33,12 @@ _OF_ANY: dict[str, Callable[[Event, bytes], Facts]] = {
     EventType.REFLECTION_STORED: interpret_reflection,
     EventType.PAYLOAD_FORGOTTEN: interpret_forgotten,
     EventType.LOG_FORKED: interpret_fork,
+    EventType.SESSION_CHECKPOINTED: interpret_checkpoint,
+    EventType.SESSION_CLOSED: interpret_close,
+    EventType.PERMISSION_GRANTED: interpret_grant,
+    EventType.PERMISSION_REVOKED: interpret_revocation,
+    EventType.PROJECT_SEEN: interpret_project,
+    EventType.PROJECT_JOINED: interpret_join,
     EventType.CAPTURE_PAUSED: lambda event, _: interpret_switch(event),
     EventType.CAPTURE_RESUMED: lambda event, _: interpret_switch(event),
 }

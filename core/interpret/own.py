@@ -2,7 +2,13 @@
 
 import msgspec
 
-from session_mgmt_mcp.core.actions import FactsForgotten, ReflectionRemembered
+from session_mgmt_mcp.core import events
+from session_mgmt_mcp.core.actions import (
+    FactsForgotten,
+    ReflectionRemembered,
+    SessionCheckpointed,
+    SessionEnded,
+)
 from session_mgmt_mcp.core.envelope import Event, EventType
 from session_mgmt_mcp.core.events import LogForked, PayloadForgotten, ReflectionStored
 from session_mgmt_mcp.core.interpret.facts import Facts
@@ -11,6 +17,12 @@ from session_mgmt_mcp.core.interpret.json_record import read_object
 _reflection = msgspec.json.Decoder(ReflectionStored)
 _forgotten = msgspec.json.Decoder(PayloadForgotten)
 _forked = msgspec.json.Decoder(LogForked)
+_checkpointed = msgspec.json.Decoder(events.SessionCheckpointed)
+_closed = msgspec.json.Decoder(events.SessionClosed)
+_granted = msgspec.json.Decoder(events.PermissionGranted)
+_revoked = msgspec.json.Decoder(events.PermissionRevoked)
+_seen = msgspec.json.Decoder(events.ProjectSeen)
+_joined = msgspec.json.Decoder(events.ProjectJoined)
 
 
 def interpret_reflection(event: Event, payload: bytes) -> Facts:
@@ -48,6 +60,71 @@ def interpret_fork(event: Event, payload: bytes) -> Facts:
         event.envelope.event_type,
         f"log restored from a backup of {fork.log_id} up to position {fork.position}",
     )
+    return facts
+
+
+def interpret_checkpoint(event: Event, payload: bytes) -> Facts:
+    """Raises NotAnObjectError."""
+    stored = read_object(payload, _checkpointed)
+    facts = Facts(event, project=stored.project, session=stored.session)
+    facts.add(
+        SessionCheckpointed,
+        key=_own_key(event),
+        text=stored.note,
+        reason=stored.reason,
+        actor=event.envelope.actor,
+    )
+    return facts
+
+
+def interpret_close(event: Event, payload: bytes) -> Facts:
+    """Raises NotAnObjectError."""
+    stored = read_object(payload, _closed)
+    facts = Facts(event, project=stored.project, session=stored.session)
+    facts.add(
+        SessionEnded, key=_own_key(event), text=stored.note, reason=stored.reason, actor=event.envelope.actor
+    )
+    return facts
+
+
+def interpret_grant(event: Event, payload: bytes) -> Facts:
+    """Raises NotAnObjectError."""
+    grant = read_object(payload, _granted)
+    facts = Facts(event, project=grant.project)
+    where = f" in {grant.scope}" if grant.scope else ""
+    facts.note(
+        event.envelope.event_type,
+        f"permission {grant.grant} granted: {grant.operation}{where}. {grant.reason}".strip(),
+        event.envelope.actor,
+    )
+    return facts
+
+
+def interpret_revocation(event: Event, payload: bytes) -> Facts:
+    """Raises NotAnObjectError."""
+    revoked = read_object(payload, _revoked)
+    facts = Facts(event)
+    text = f"permission {revoked.grant} revoked. {revoked.reason}".strip()
+    facts.note(event.envelope.event_type, text, event.envelope.actor)
+    return facts
+
+
+def interpret_project(event: Event, payload: bytes) -> Facts:
+    """Raises NotAnObjectError."""
+    seen = read_object(payload, _seen)
+    facts = Facts(event, project=seen.folder)
+    facts.note(event.envelope.event_type, f"{seen.folder} belongs to the project {seen.root}")
+    return facts
+
+
+def interpret_join(event: Event, payload: bytes) -> Facts:
+    """Raises NotAnObjectError."""
+    joined = read_object(payload, _joined)
+    facts = Facts(event, project=joined.new)
+    text = f"{joined.old} is one project with {joined.new}"
+    if joined.old == joined.new:
+        text = f"{joined.old} is a project of its own"
+    facts.note(event.envelope.event_type, text, event.envelope.actor)
     return facts
 
 
