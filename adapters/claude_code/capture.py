@@ -1,4 +1,5 @@
-"""What a hook does: append its payload to the log, durably, and get out of the way. Never fails, never answers.
+"""What a hook does: append its payload to the log, durably, and get out of the way. Never fails; only the start of a
+session is answered, with a brief that was prepared beforehand.
 
 No JSON is parsed here: the two fields the envelope needs are found by their names, everything else is interpreted later
 from the payload. Light imports only; `python -I -S` has no site-packages.
@@ -22,7 +23,16 @@ _ACTORS = {
     b"Stop": "assistant",
     b"SubagentStop": "assistant",
 }
-_MAINTAINED = (b"SessionStart", b"SessionEnd")
+# After these maintenance is due: the brief of the next session, or of this one once it is compacted, is to be up to date.
+_MAINTAINED = (b"SessionStart", b"SessionEnd", b"PreCompact")
+_TURNS = (
+    b"SessionStart",
+    b"UserPromptSubmit",
+    b"Stop",
+    b"PreCompact",
+)  # noted in the session's live file; tool calls are not
+STOP_PAUSE_S = 60.0  # at the end of a turn maintenance starts at most so often
+MAINTAINED = "/views/maintained"  # changed whenever a pass of maintenance begins
 
 
 def main(arguments: "list[str]") -> None:
@@ -33,7 +43,10 @@ def main(arguments: "list[str]") -> None:
             return
         payload = _read_stdin()
         if payload.strip():
-            capture(folder, payload)
+            try:
+                capture(folder, payload)
+            finally:
+                _answer(folder, payload)
     except Exception as error:  # noqa: BLE001  # a hook never fails the assistant
         print(f"session-mgmt-mcp: this event was not captured: {error}", file=sys.stderr)
 
@@ -46,6 +59,11 @@ def capture(folder: str, raw: bytes) -> None:
     event_name = _string_after(raw, b'"hook_event_name"')
     now = time.time_ns() // 1000
     event_id, envelope, payload = _uuid7(now), _envelope(raw, event_name, now), redact(raw)
+    if event_name in _TURNS:
+        from session_mgmt_mcp.adapters.claude_code.living import note
+
+        # before the append: whoever then forgets the event finds this copy of the prompt's beginning
+        note(folder, event_name, _session(raw), payload)
     appender = Appender(folder)
     try:
         if len(payload) < BLOB_BYTES_MIN:
@@ -56,11 +74,37 @@ def capture(folder: str, raw: bytes) -> None:
         raise
     except Exception as error:  # noqa: BLE001  # a hook never fails the assistant
         _spool(folder, event_id, envelope, payload, error)
-    if appender.rolled or event_name in _MAINTAINED:
+    if event_name == b"SessionEnd":
+        from session_mgmt_mcp.core import live
+
+        live.remove(folder, _session(raw))
+    if appender.rolled or event_name in _MAINTAINED or (event_name == b"Stop" and _is_due(folder)):
         try:
             spawn_maintenance(folder)
         except OSError as error:  # the next start or end of a session tries again
             print(f"session-mgmt-mcp: captured, but maintenance did not start: {error}", file=sys.stderr)
+
+
+def _answer(folder: str, raw: bytes) -> None:
+    """Tell a session that starts what it needs to know."""
+    if _string_after(raw, b'"hook_event_name"') != b"SessionStart":
+        return
+    from session_mgmt_mcp.adapters.claude_code.brief_hook import answer
+
+    try:
+        text = answer(folder, raw)
+        while text:
+            text = text[os.write(1, text) :]
+    except Exception as error:  # noqa: BLE001  # a hook never fails the assistant
+        print(f"session-mgmt-mcp: the session starts without a brief: {error}", file=sys.stderr)
+
+
+def _is_due(folder: str) -> bool:
+    """Whether maintenance last began a while ago."""
+    try:
+        return time.time() - os.stat(folder + MAINTAINED).st_mtime > STOP_PAUSE_S
+    except OSError:
+        return True
 
 
 def _append_large(appender: Appender, event_id: bytes, envelope: bytes, payload: bytes) -> None:
@@ -97,8 +141,13 @@ def _string_after(raw: bytes, name: bytes) -> bytes:
 
 def _envelope(raw: bytes, event_name: bytes, now: int) -> bytes:
     """MessagePack by hand: the envelope of FORMAT.md section 2."""
-    session = _string_after(raw, b'"session_id"').decode("utf-8", "replace") or "unknown"
-    return _envelope_bytes(f"claude-code/{session}", "HookReported", now, _ACTORS.get(event_name, "system"))
+    return _envelope_bytes(
+        f"claude-code/{_session(raw)}", "HookReported", now, _ACTORS.get(event_name, "system")
+    )
+
+
+def _session(raw: bytes) -> str:
+    return _string_after(raw, b'"session_id"').decode("utf-8", "replace") or "unknown"
 
 
 def _envelope_bytes(stream: str, event_type: str, now: int, actor: str) -> bytes:
