@@ -11,7 +11,13 @@ from typing import Any
 
 from session_mgmt_mcp import __version__
 from session_mgmt_mcp.adapters.mcp.sdk import imported_lazily
-from session_mgmt_mcp.adapters.mcp.surface import ENVELOPE_REVISION, FILE, HANDSHAKE_REVISIONS, METHODS, params_of
+from session_mgmt_mcp.adapters.mcp.surface import (
+    ENVELOPE_REVISION,
+    FILE,
+    HANDSHAKE_REVISIONS,
+    METHODS,
+    params_of,
+)
 
 CLIENT = {"name": "bake", "version": "1"}
 
@@ -20,7 +26,9 @@ def bake() -> dict[str, Any]:
     """What the file holds. Raises ValueError where the revisions with a handshake differ in more than their name."""
     answers = [_handshake_answers(revision) for revision in HANDSHAKE_REVISIONS]
     if any(other != answers[0] for other in answers):
-        raise ValueError("the answers differ between revisions with a handshake; keep them apart in the surface")
+        raise ValueError(
+            "the answers differ between revisions with a handshake; keep them apart in the surface"
+        )
     return {"version": __version__, "handshake": answers[0], "envelope": _envelope_answers()}
 
 
@@ -65,7 +73,9 @@ def ask(requests: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
                 request = JSONRPCRequest(jsonrpc="2.0", id=number, method=method, params=params)
                 await to_server.send(SessionMessage(request))
                 answer = (await from_server.receive()).message
-                answers[method] = answer.model_dump(by_alias=True, exclude_unset=True, exclude={"jsonrpc", "id"})
+                answers[method] = answer.model_dump(
+                    by_alias=True, exclude_unset=True, exclude={"jsonrpc", "id"}
+                )
             await to_server.aclose()
         return answers
 

@@ -7,13 +7,22 @@ import json
 import os
 from typing import Any, NamedTuple
 
+from session_mgmt_mcp import __version__
+
 FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "surface.json")
 
 HANDSHAKE_REVISIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")  # oldest first
 ENVELOPE_REVISION = "2026-07-28"
 
 # What clients ask before they need anything; `initialize` and `server/discover` each in their own era.
-METHODS = ("ping", "tools/list", "prompts/list", "resources/list", "resources/templates/list", "subscriptions/listen")
+METHODS = (
+    "ping",
+    "tools/list",
+    "prompts/list",
+    "resources/list",
+    "resources/templates/list",
+    "subscriptions/listen",
+)
 
 
 _PARAMS: dict[str, dict[str, Any]] = {"subscriptions/listen": {"notifications": {"toolsListChanged": True}}}
@@ -35,11 +44,15 @@ class Surface(NamedTuple):
     envelope: dict[str, dict[str, Any]]
 
     @classmethod
-    def load(cls, file: str = FILE) -> "Surface":
-        """Raises OSError, ValueError or KeyError where the file is missing or damaged."""
-        with open(file, "rb") as stream:
-            stored = json.loads(stream.read())
-        return cls(stored["version"], stored["handshake"], stored["envelope"])
+    def load(cls, file: str = FILE) -> "Surface | None":
+        """None where the file is missing, damaged or of another version: then the SDK answers everything."""
+        try:
+            with open(file, "rb") as stream:
+                stored = json.loads(stream.read())
+            surface = cls(stored["version"], stored["handshake"], stored["envelope"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return surface if surface.version == __version__ else None
 
 
 def answer_line(number: int | str, answer: dict[str, Any]) -> bytes:

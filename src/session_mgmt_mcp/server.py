@@ -19,6 +19,7 @@ def _leave_out_the_working_folder() -> None:
 _leave_out_the_working_folder()
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,10 +46,21 @@ def serve(services_factory: "Callable[[], Services]" = open_services) -> None:
     wire = stdio.claim()
     leaving = exit.Exit()
     leaving.watch()
-    _log_to_stderr()
-    server = _build(services_factory)
-    leaving.on_leave(server.close)
-    stdio.run(server, wire, leaving)
+    from session_mgmt_mcp.adapters.mcp.engine import Engine, serve_alone
+    from session_mgmt_mcp.adapters.mcp.fast import Opening
+    from session_mgmt_mcp.adapters.mcp.front import Front
+    from session_mgmt_mcp.adapters.mcp.surface import Surface
+
+    if os.environ.get(LOG_LEVEL_VARIABLE):
+        _log_to_stderr()  # says so early where it is mistyped
+
+    def build() -> "SessionMgmtServer":
+        _log_to_stderr()
+        return _build(services_factory)
+
+    engine = Engine(build, lambda: leaving.leave(1))
+    leaving.on_leave(engine.close)
+    Front(wire, leaving, Opening(Surface.load()), partial(serve_alone, engine)).run()
 
 
 def _build(services_factory: "Callable[[], Services]") -> "SessionMgmtServer":

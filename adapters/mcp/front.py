@@ -1,0 +1,191 @@
+"""The client's end of the server: reads its lines, answers the opening ones itself, hands the rest to whoever serves.
+
+Who serves is a link: the SDK in this process (`engine`) or another server on the same data folder (`bridge`). A link may
+be lost; what was not answered by then is sent again over the next one, with the key it had.
+"""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from session_mgmt_mcp.adapters.mcp.exit import DRAIN_S_MAX, Exit
+from session_mgmt_mcp.adapters.mcp.fast import HandOverError, Opening
+from session_mgmt_mcp.adapters.mcp.stdio import Wire
+
+REPLAY_PREFIX = "session-mgmt-replay-"  # of the ids of requests the client has its answer to
+
+
+class LinkLostError(Exception):
+    """Whoever served is gone, or does not move any more."""
+
+
+class Link(Protocol):
+    """Serves this client. Answers come back through `Front.deliver`."""
+
+    def feed(self, line: bytes, key: str) -> None:
+        """Take one line of the client. Raises LinkLostError; what was fed may or may not have been done then."""
+
+    def end(self) -> None:
+        """The client will send no more."""
+
+
+class Pending(NamedTuple):
+    """A request without its answer."""
+
+    line: bytes
+    key: str
+
+
+class Front:
+    """One client. `connect` makes a link; it is called when first needed, and again when a link was lost."""
+
+    def __init__(
+        self, wire: Wire, leaving: Exit, opening: Opening, connect: "Callable[[Front], Link]"
+    ) -> None:
+        self._wire, self._leaving, self._opening, self._connect = wire, leaving, opening, connect
+        self._link: Link | None = None
+        self._linking = threading.Lock()  # held while a line is fed, or a link replaced
+        self._open: dict[str, Pending] = {}  # by the JSON of the id, in the order they came
+        self._writing = 0
+        self._settled = threading.Condition()  # guards the two above
+        self._output = threading.Lock()
+        self._nonce = os.urandom(8).hex()
+        self._number = 0
+
+    def run(self) -> None:
+        """Serve until the end of input, then leave the process. Does not return."""
+        try:
+            for line in self._wire.reader:
+                if line.strip():
+                    self._take(line if line.endswith(b"\n") else line + b"\n")
+        except OSError:
+            pass  # the descriptor failed: the end of input
+        except Exception as error:  # noqa: BLE001  whatever it is, the client must not wait for a dead server
+            print(f"session-mgmt: the server stopped: {error!r}", file=sys.stderr)
+            self._leaving.leave(1)
+        self._leaving.input_ended()
+        with self._settled:
+            self._settled.wait_for(lambda: not self._open and not self._writing, DRAIN_S_MAX)
+        self._leaving.leave()
+
+    def deliver(self, link: Link | None, line: bytes, answers: str) -> None:
+        """Write a line of a link's to the client. `answers` is the JSON of the id it answers, else ""."""
+        with self._settled:
+            if link is not self._link or answers.startswith(f'"{REPLAY_PREFIX}'):
+                return
+            self._open.pop(answers, None)
+            self._writing += 1
+        try:
+            self._write(line)
+        finally:
+            with self._settled:
+                self._writing -= 1
+                self._settled.notify_all()
+
+    def lost(self, link: Link) -> None:
+        """A link noticed that it is lost. Where nobody waits for an answer, the next request will find another."""
+        with self._linking:
+            if link is not self._link:
+                return
+            self._drop_link()
+            if self._open:
+                self._attach()
+
+    def gone(self) -> None:
+        """The client reads no more."""
+        self._leaving.leave()
+
+    def _take(self, line: bytes) -> None:
+        if self._link is None and not self._open:
+            try:
+                answer = self._opening.answer(line)
+            except HandOverError:
+                pass
+            else:
+                if answer:
+                    self._write(answer)
+                return
+        with self._linking:
+            key = self._note(line)
+            if self._link is None:
+                self._attach()  # feeds what is open, so this request too
+                if key:
+                    return
+            assert self._link is not None
+            try:
+                self._link.feed(line, key)
+            except LinkLostError:
+                self._drop_link()
+                self._attach()
+
+    def _attach(self) -> None:
+        """Find someone who serves, tell them what was agreed, and ask what is still open, in the old order."""
+        while True:
+            link = self._connect(self)
+            with self._settled:
+                self._link = link
+                waiting = list(self._open.values())
+            try:
+                for number, line in enumerate(self._opening.replay):
+                    link.feed(_relabelled(line, number), "")
+                for pending in waiting:
+                    link.feed(*pending)
+            except LinkLostError:
+                self._drop_link()
+            else:
+                return
+
+    def _drop_link(self) -> None:
+        with self._settled:
+            link, self._link = self._link, None
+        if link is not None:
+            link.end()
+
+    def _note(self, line: bytes) -> str:
+        """Keep a request until it is answered; its key, "" for what is no request."""
+        try:
+            message = json.loads(line)
+            method, number = message.get("method"), message.get("id")
+        except (ValueError, RecursionError, AttributeError):
+            return ""  # the complaint about it is not worth being sent again
+        if method == "notifications/cancelled":
+            self._cancelled(message.get("params"))
+        if not isinstance(method, str):
+            return ""
+        self._opening.passed(line, method, number is not None)
+        if number is None:
+            return ""
+        self._number += 1
+        key = f"{self._nonce}-{self._number}"
+        with self._settled:
+            self._open[_id_text(number)] = Pending(line, key)
+        return key
+
+    def _cancelled(self, params: object) -> None:
+        if isinstance(params, dict) and "requestId" in params:
+            with self._settled:
+                self._open.pop(_id_text(params["requestId"]), None)
+                self._settled.notify_all()
+
+    def _write(self, line: bytes) -> None:
+        try:
+            with self._output:
+                self._wire.writer.write(line)
+                self._wire.writer.flush()
+        except OSError:
+            self.gone()
+
+
+def _id_text(number: object) -> str:
+    return json.dumps(number)
+
+
+def _relabelled(line: bytes, number: int) -> bytes:
+    """The same message under an id of ours, where it has one: its answer was given already."""
+    message = json.loads(line)
+    if "id" in message:
+        message["id"] = f"{REPLAY_PREFIX}{number}"
+    return json.dumps(message).encode() + b"\n"
