@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
+from session_mgmt_mcp.core import briefs, live
 from session_mgmt_mcp.core.events import ranges_of
 from session_mgmt_mcp.core.log import forget as core
 from session_mgmt_mcp.core.log.durable import sync_folder, write_new
@@ -40,6 +41,7 @@ def begin(folder: str, positions: Collection[int]) -> None:
     """Note durably what is about to be forgotten. Nothing is changed yet. Raises OSError."""
     already = pending(folder) or ()
     marker = _Marker(ranges_of([*already, *positions]))
+    _drop_notes(folder)
     temporary = f"{folder}/forgetting.{os.urandom(4).hex()}.tmp"
     write_new(temporary, msgspec.json.encode(marker))
     os.rename(temporary, _path(folder))
@@ -82,12 +84,19 @@ def complete(log: FileLog, say: Say) -> list[int]:
 
 def make_views(log: FileLog, positions: Collection[int], say: Say) -> None:
     """Publish views without these events' text and remove the older files."""
+    _drop_notes(log.folder)  # again: a hook may have read one before the first time, and written it back
     publish.purge(
         log,
         Path(log.folder),
         positions,
         lambda name, at, of: say(f"making the {name} view without it", at, of),
     )
+
+
+def _drop_notes(folder: str) -> None:
+    """Remove briefs and live files, which hold parts of texts; they are made anew."""
+    briefs.clear(folder)
+    live.clear(folder)
 
 
 def take_out(
