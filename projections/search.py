@@ -17,6 +17,7 @@ from session_mgmt_mcp.projections.candidates import (
     Hit,
     Names,
     among,
+    having,
     hit_of,
     hits_of,
     named_rows,
@@ -238,8 +239,7 @@ class Search:
             if not self._collect(index, query, filters, found):
                 return None
             if best and not filters.one_session:  # the rows that speak for the best sessions
-                chosen = tantivy.Query.term_set_query(index.schema, "session", best)
-                clauses.append(tantivy.Query.const_score_query(chosen, 0.0))
+                clauses.append(having(index.schema, "session", best))
                 self._collect(index, weighted(index.schema, _TELLING, tokens, clauses), filters, found)
         statistics = index.statistics if index else _NO_STATISTICS
         scores = self._tail.search(tokens, FIELD_BOOSTS, statistics, _frequency(index))
