@@ -2,9 +2,10 @@
 
     python benchmarks/hook_process.py [--json] [--rounds 60]
 
-Every round runs each command once, in another order: `pass`, `import re`, `import json` (for scale), and the hook with a
-PostToolUse payload of 2 kB, durable in a log of its own. Median and 95th percentile of wall and CPU time in ms, and ratios
-to `pass` in the same rounds.
+Every round runs each command once, in another order: `pass`, `import re`, `import json` (for scale), and the hook with each
+kind of payload (a tool's result of 2 kB), durable in a log of its own, in a repository with a prepared brief of 800 tokens
+and three other sessions at work. Median and 95th percentile of wall and CPU time in ms, and ratios to `pass` in the same
+rounds. The hooks after which maintenance is due start `/bin/true` in its place: what it does is not the assistant's time.
 """
 
 import argparse
@@ -20,28 +21,61 @@ from typing import Any
 
 from report import machine
 
+from session_mgmt_mcp.core import briefs, live
 from session_mgmt_mcp.core.log.log import FileLog
+from session_mgmt_mcp.core.project import identify
+
+KINDS: dict[str, dict[str, Any]] = {
+    "PostToolUse": {
+        "tool_name": "Bash",
+        "tool_input": {"command": "grep -rn wheel ."},
+        "tool_response": {"stdout": "wheel.py:1: speed = 3\n" * 80},
+    },
+    "UserPromptSubmit": {"prompt": "mend the wheel, it squeaks. " * 20},
+    "Stop": {"last_assistant_message": "The wheel is mended. " * 20},
+    "PreCompact": {"trigger": "auto", "custom_instructions": ""},
+    "SessionEnd": {"reason": "exit"},
+    "SessionStart": {"source": "startup", "model": "none"},
+}
+# As hook.py does it, but for what it starts: `capture` is imported from its cache all the same.
+HOOK = """
+import os, sys
+sys.path.append({root!r})
+from session_mgmt_mcp.adapters.claude_code import capture
+capture.spawn_maintenance = lambda folder: os.posix_spawn(
+    "/bin/true", ["true"], os.environ, setsid=True, file_actions=[(os.POSIX_SPAWN_OPEN, n, "/dev/null", 2, 0) for n in range(3)]
+)
+capture.main(sys.argv[1:])
+"""
 
 
-def hook_script() -> str:
-    spec = importlib.util.find_spec("session_mgmt_mcp.adapters.claude_code.hook")
+def package_root() -> str:
+    spec = importlib.util.find_spec("session_mgmt_mcp")
     if spec is None or spec.origin is None:
         raise SystemExit("session_mgmt_mcp is not installed in this environment")
-    return spec.origin
+    return os.path.dirname(os.path.dirname(spec.origin))
 
 
-def payload(number: int) -> bytes:
+def payload(kind: str, number: int, where: str) -> bytes:
+    about = {"session_id": "bench", "transcript_path": f"{where}/none.jsonl", "cwd": f"{where}/src"}
     return json.dumps(
-        {
-            "session_id": "bench",
-            "cwd": "/home/ada/mill",
-            "hook_event_name": "PostToolUse",
-            "tool_name": "Bash",
-            "tool_input": {"command": "grep -rn wheel ."},
-            "tool_response": {"stdout": "wheel.py:1: speed = 3\n" * 80},
-            "tool_use_id": f"toolu_{number}",
-        }
+        {**about, "hook_event_name": kind, **KINDS[kind], "tool_use_id": f"toolu_{number}"}
     ).encode()
+
+
+def prepare(folder: str, where: str) -> None:
+    """A repository with a brief, and others at work in it: this process stands for their assistants."""
+    os.makedirs(f"{where}/src")
+    os.mkdir(f"{where}/.git")
+    root = identify(f"{where}/src").root
+    text = b"- decided: dates in tests are always UTC, see [1042]\\n" * 60
+    briefs.write(briefs.project_path(folder, root), briefs.Prepared(0, 1, text))
+    for number in range(3):
+        other = live.Live(f"other-{number}")
+        other.folder = other.root = root
+        other.process = live.assistant_process(os.getpid())
+        other.prompt, other.prompted_at = "oil the hinges " * 10, time.time_ns() // 1000
+        live.write(folder, other)
 
 
 def run_once(command: list[str], stdin: bytes) -> tuple[float, float]:
@@ -50,7 +84,8 @@ def run_once(command: list[str], stdin: bytes) -> tuple[float, float]:
     os.write(write_end, stdin)
     os.close(write_end)
     start = time.perf_counter()
-    pid = os.posix_spawn(command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, read_end, 0)])
+    actions = [(os.POSIX_SPAWN_DUP2, read_end, 0), (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)]
+    pid = os.posix_spawn(command[0], command, os.environ, file_actions=actions)
     _, status, usage = os.wait4(pid, 0)
     wall = time.perf_counter() - start
     os.close(read_end)
@@ -62,23 +97,25 @@ def run_once(command: list[str], stdin: bytes) -> tuple[float, float]:
 def run(folder: str, rounds: int) -> list[dict[str, Any]]:
     """A row each command."""
     log = FileLog(folder, create=True)
+    where = os.path.dirname(folder) + "/mill"
+    prepare(folder, where)
     bare = [sys.executable, "-I", "-S", "-c"]
-    commands = {
-        "pass": [*bare, "pass"],
-        "import re": [*bare, "import re"],
-        "import json": [*bare, "import json"],
-        "hook": [sys.executable, "-I", "-S", hook_script(), "--data-dir", folder],
-    }
+    commands = {name: [*bare, name] for name in ("pass", "import re", "import json")}
+    hook = [*bare, HOOK.format(root=package_root()), "--data-dir", folder]
+    commands |= {f"hook {kind}": hook for kind in KINDS}
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     order = list(commands)
     for number in range(-3, rounds):
         random.shuffle(order)
         for name in order:
-            figures = run_once(commands[name], payload(number))
+            kind = name.removeprefix("hook ")
+            stdin = payload(kind, number, where) if kind in KINDS else b""
+            figures = run_once(commands[name], stdin)
             if number >= 0:  # the first rounds warm the caches
                 taken[name].append(figures)
-    if log.head().position != rounds + 3:
-        raise SystemExit(f"{log.head().position} events in the log after {rounds + 3} hooks")
+    hooks = len(KINDS) * (rounds + 3)
+    if log.head().position != hooks:
+        raise SystemExit(f"{log.head().position} events in the log after {hooks} hooks")
     rows = []
     base = statistics.median(wall for wall, _ in taken["pass"])
     for name, figures in taken.items():
@@ -109,7 +146,7 @@ def main() -> None:
     print(f"{machine()}\n{arguments.rounds} rounds, interleaved; ms")
     for r in rows:
         print(
-            f"{r['command']:12} wall p50 {r['wall_p50_ms']:>6} p95 {r['wall_p95_ms']:>6}   cpu p50 {r['cpu_p50_ms']:>6} "
+            f"{r['command']:22} wall p50 {r['wall_p50_ms']:>6} p95 {r['wall_p95_ms']:>6}   cpu p50 {r['cpu_p50_ms']:>6} "
             f"p95 {r['cpu_p95_ms']:>6}   {r['wall_p50_to_pass']}× pass"
         )
 

@@ -61,7 +61,7 @@ class _Other:
         said = [f'asked{_ago(self.asked_at)}: "{beginning(self.prompt, chars)}"'] if self.prompt else []
         said += [", ".join(did)] if did else []
         said += [f'answered: "{beginning(self.reply, chars)}"'] if self.reply and things else []
-        return f"- session {beginning(self.session[:8])}, {self.state}; {'; '.join(said)}"
+        return f"- session {beginning(self.session[:8])}, {self.state}{': ' if said else ''}{'; '.join(said)}"
 
 
 def _others(folder: str, root: str, session: str, news: "list[Unread]") -> "list[_Other]":

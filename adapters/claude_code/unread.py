@@ -15,8 +15,10 @@ from session_mgmt_mcp.core.project import identify
 EVENTS_MAX = 3000  # the newest ones
 JOURNALS_MAX = 2
 JOURNAL_BYTES_MAX = 16 << 20
+BLOCK_BYTES = 256 << 10
 COMMAND_CHARS_MAX = 80
 _STREAM = b"claude-code/"
+_ZEROS = bytes(4096)  # no JSON holds so many
 
 
 class Unread:
@@ -91,7 +93,7 @@ def _did(payload: bytes) -> str:
 
 def _session_of(envelope: bytes) -> str:
     """Of an event a hook reported; "" for others. The stream is the first field, text of up to 65,535 bytes."""
-    at = envelope.find(_STREAM, 0, 8)
+    at = envelope.find(_STREAM, 0, 8 + len(_STREAM))
     if at < 2 or b"HookReported" not in envelope:
         return ""
     kind = envelope[1]
@@ -119,7 +121,7 @@ def _events_in(path: str, after: int) -> "list[tuple[bytes, bytes]]":
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         header = decode_header(os.pread(fd, HEADER.size, 0), path)
-        data = memoryview(os.pread(fd, JOURNAL_BYTES_MAX, HEADER.size))
+        data = memoryview(_written(fd, HEADER.size))
     finally:
         os.close(fd)
     frames = [f for f in scan(data, HEADER.size, header, header.first) if f.first + f.count > after + 1]
@@ -128,3 +130,15 @@ def _events_in(path: str, after: int) -> "list[tuple[bytes, bytes]]":
         entries = entries_of(frame, data, HEADER.size)
         out += [entry[2:4] for entry in entries[max(0, after + 1 - frame.first) :]]
     return out
+
+
+def _written(fd: int, at: int) -> bytes:
+    """What stands in a journal from an offset on, without most of the zeros it was given its blocks with."""
+    blocks = []
+    while at < JOURNAL_BYTES_MAX:
+        block = os.pread(fd, BLOCK_BYTES, at)
+        blocks.append(block)
+        at += len(block)
+        if len(block) < BLOCK_BYTES or block.endswith(_ZEROS):
+            break
+    return b"".join(blocks)
