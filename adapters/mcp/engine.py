@@ -44,6 +44,13 @@ class Engine:
                 started.wait()
         return Connection(self._server, self._tasks, self._token, caller, send, gone)
 
+    def serve(self, front: "Front") -> "Connection":
+        """A link for this process's own client."""
+        link = self.connect(
+            own_caller(), lambda line, answers: front.deliver(link, line, answers), front.gone
+        )
+        return link
+
     def close(self) -> None:
         """Let go of what the tools opened."""
         if self._server is not None:
@@ -134,12 +141,6 @@ class Connection:
                 except OSError:  # the client reads no more
                     self._gone()
                     return
-
-
-def serve_alone(engine: Engine, front: "Front") -> Connection:
-    """The link of a server that serves its client by itself."""
-    link = engine.connect(own_caller(), lambda line, answers: front.deliver(link, line, answers), front.gone)
-    return link
 
 
 def _mark(message: Any, key: str) -> None:

@@ -23,7 +23,7 @@ class Exit:
     """Ends the process with code 0 within CLOSE_S_MAX + DRAIN_S_MAX of the reason to leave."""
 
     def __init__(self) -> None:
-        self._close: Callable[[], None] | None = None
+        self._closers: list[Callable[[], None]] = []
         self._once = threading.Lock()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
@@ -45,8 +45,8 @@ class Exit:
         threading.Thread(target=self._watch, name="exit", daemon=True).start()
 
     def on_leave(self, close: Callable[[], None]) -> None:
-        """What to close before leaving."""
-        self._close = close
+        """What to close before leaving, in the order of these calls, in CLOSE_S_MAX altogether."""
+        self._closers.append(close)
 
     def input_ended(self) -> None:
         """The client is gone; leave soon, even if the server has not wound up by then."""
@@ -56,8 +56,8 @@ class Exit:
         """Close, flush, end the process. Does not return."""
         if not self._once.acquire(blocking=False):
             threading.Event().wait()  # another thread is leaving; the process ends under this one
-        if self._close is not None:
-            closing = threading.Thread(target=self._close_quietly, args=(self._close,), daemon=True)
+        if self._closers:
+            closing = threading.Thread(target=self._close_all, daemon=True)
             closing.start()
             closing.join(CLOSE_S_MAX)
         for stream in (sys.stdout, sys.stderr):
@@ -65,11 +65,12 @@ class Exit:
                 stream.flush()
         os._exit(code)
 
-    def _close_quietly(self, close: Callable[[], None]) -> None:
-        try:
-            close()
-        except Exception as error:  # noqa: BLE001  whatever it is, it must not keep the process
-            print(f"session-mgmt: closing failed: {error!r}", file=sys.stderr)
+    def _close_all(self) -> None:
+        for close in self._closers:
+            try:
+                close()
+            except Exception as error:  # noqa: BLE001  whatever it is, it must not keep the process
+                print(f"session-mgmt: closing failed: {error!r}", file=sys.stderr)
 
     def _watch(self) -> None:
         poll = select.poll()

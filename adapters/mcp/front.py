@@ -8,13 +8,14 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from session_mgmt_mcp.adapters.mcp.exit import DRAIN_S_MAX, Exit
 from session_mgmt_mcp.adapters.mcp.fast import HandOverError, Opening
 from session_mgmt_mcp.adapters.mcp.stdio import Wire
 
+LINE_BYTES_MAX = 64 << 20
+INVALID_REQUEST = -32600
 REPLAY_PREFIX = "session-mgmt-replay-"  # of the ids of requests the client has its answer to
 
 
@@ -32,6 +33,16 @@ class Link(Protocol):
         """The client will send no more."""
 
 
+class Finder(Protocol):
+    """Finds links."""
+
+    def connect(self, front: "Front") -> Link:
+        """A link to whoever can serve this client now."""
+
+    def stand_in(self) -> None:
+        """A link was lost while nothing was due: be ready to serve others."""
+
+
 class Pending(NamedTuple):
     """A request without its answer."""
 
@@ -40,12 +51,10 @@ class Pending(NamedTuple):
 
 
 class Front:
-    """One client. `connect` makes a link; it is called when first needed, and again when a link was lost."""
+    """One client. A link is found when first needed, and again when it was lost."""
 
-    def __init__(
-        self, wire: Wire, leaving: Exit, opening: Opening, connect: "Callable[[Front], Link]"
-    ) -> None:
-        self._wire, self._leaving, self._opening, self._connect = wire, leaving, opening, connect
+    def __init__(self, wire: Wire, leaving: Exit, opening: Opening, finder: Finder) -> None:
+        self._wire, self._leaving, self._opening, self._finder = wire, leaving, opening, finder
         self._link: Link | None = None
         self._linking = threading.Lock()  # held while a line is fed, or a link replaced
         self._open: dict[str, Pending] = {}  # by the JSON of the id, in the order they came
@@ -58,8 +67,10 @@ class Front:
     def run(self) -> None:
         """Serve until the end of input, then leave the process. Does not return."""
         try:
-            for line in self._wire.reader:
-                if line.strip():
+            while line := self._wire.reader.readline(LINE_BYTES_MAX):
+                if len(line) == LINE_BYTES_MAX and not line.endswith(b"\n"):
+                    self._refuse_long_line()
+                elif line.strip():
                     self._take(line if line.endswith(b"\n") else line + b"\n")
         except OSError:
             pass  # the descriptor failed: the end of input
@@ -93,6 +104,12 @@ class Front:
             self._drop_link()
             if self._open:
                 self._attach()
+            else:
+                self._finder.stand_in()
+
+    def waits(self) -> bool:
+        """Whether the client is waiting for an answer."""
+        return bool(self._open)
 
     def gone(self) -> None:
         """The client reads no more."""
@@ -124,7 +141,7 @@ class Front:
     def _attach(self) -> None:
         """Find someone who serves, tell them what was agreed, and ask what is still open, in the old order."""
         while True:
-            link = self._connect(self)
+            link = self._finder.connect(self)
             with self._settled:
                 self._link = link
                 waiting = list(self._open.values())
@@ -148,27 +165,32 @@ class Front:
         """Keep a request until it is answered; its key, "" for what is no request."""
         try:
             message = json.loads(line)
-            method, number = message.get("method"), message.get("id")
-        except (ValueError, RecursionError, AttributeError):
+        except (ValueError, RecursionError):
             return ""  # the complaint about it is not worth being sent again
-        if method == "notifications/cancelled":
-            self._cancelled(message.get("params"))
-        if not isinstance(method, str):
+        if not isinstance(message, dict) or not isinstance(message.get("method"), str):
             return ""
-        self._opening.passed(line, method, number is not None)
-        if number is None:
+        if message["method"] == "notifications/cancelled":
+            self._cancelled(message.get("params"))
+        self._opening.passed(line, message)
+        if message.get("id") is None:
             return ""
         self._number += 1
         key = f"{self._nonce}-{self._number}"
         with self._settled:
-            self._open[_id_text(number)] = Pending(line, key)
+            self._open[json.dumps(message["id"])] = Pending(line, key)
         return key
 
     def _cancelled(self, params: object) -> None:
         if isinstance(params, dict) and "requestId" in params:
             with self._settled:
-                self._open.pop(_id_text(params["requestId"]), None)
+                self._open.pop(json.dumps(params["requestId"]), None)
                 self._settled.notify_all()
+
+    def _refuse_long_line(self) -> None:
+        while (rest := self._wire.reader.readline(1 << 20)) and not rest.endswith(b"\n"):
+            pass
+        complaint = {"code": INVALID_REQUEST, "message": f"this line is longer than {LINE_BYTES_MAX} bytes"}
+        self._write(json.dumps({"jsonrpc": "2.0", "id": None, "error": complaint}).encode() + b"\n")
 
     def _write(self, line: bytes) -> None:
         try:
@@ -177,10 +199,6 @@ class Front:
                 self._wire.writer.flush()
         except OSError:
             self.gone()
-
-
-def _id_text(number: object) -> str:
-    return json.dumps(number)
 
 
 def _relabelled(line: bytes, number: int) -> bytes:

@@ -15,6 +15,7 @@ from mcp_types import INVALID_PARAMS, CallToolResult, InputRequiredResult, TextC
 from pydantic import ValidationError
 
 from session_mgmt_mcp import __version__
+from session_mgmt_mcp.adapters.mcp.caller import REQUEST, REQUEST_KEY
 from session_mgmt_mcp.adapters.mcp.render import clean
 from session_mgmt_mcp.adapters.mcp.services import Services
 from session_mgmt_mcp.adapters.mcp.tools import LazyServices, Tools, slim
@@ -47,6 +48,8 @@ class SessionMgmtServer(MCPServer[Any]):
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         """Run a tool. A wrong request raises ToolError (an isError answer), an unknown tool MCPError."""
+        meta = context.request_context.meta if context is not None else None
+        REQUEST.set(str(meta[REQUEST_KEY]) if meta and REQUEST_KEY in meta else None)  # type: ignore[literal-required]
         tools = {tool.name: tool for tool in self._tool_manager.list_tools()}
         tool = tools.get(name)
         if tool is None:

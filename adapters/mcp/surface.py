@@ -5,6 +5,7 @@ They are made from the server itself (`bake`) and read from a file, because maki
 
 import json
 import os
+import zlib
 from typing import Any, NamedTuple
 
 from session_mgmt_mcp import __version__
@@ -40,6 +41,7 @@ class Surface(NamedTuple):
     """
 
     version: str
+    mark: str  # tells surfaces apart
     handshake: dict[str, dict[str, Any]]
     envelope: dict[str, dict[str, Any]]
 
@@ -48,8 +50,11 @@ class Surface(NamedTuple):
         """None where the file is missing, damaged or of another version: then the SDK answers everything."""
         try:
             with open(file, "rb") as stream:
-                stored = json.loads(stream.read())
-            surface = cls(stored["version"], stored["handshake"], stored["envelope"])
+                text = stream.read()
+            stored = json.loads(text)
+            surface = cls(
+                stored["version"], f"{zlib.crc32(text):08x}", stored["handshake"], stored["envelope"]
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return surface if surface.version == __version__ else None

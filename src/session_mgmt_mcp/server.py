@@ -19,7 +19,6 @@ def _leave_out_the_working_folder() -> None:
 _leave_out_the_working_folder()
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,17 +37,20 @@ def open_services() -> "Services":
     return McpServices.open()
 
 
-def serve(services_factory: "Callable[[], Services]" = open_services) -> None:
-    """Serve one client on stdin and stdout, then leave the process. Does not return."""
+def serve(services_factory: "Callable[[], Services]" = open_services, folder: str | None = None) -> None:
+    """Serve one client on stdin and stdout, then leave the process. Does not return.
+
+    With the data folder's name the work is shared with the other servers on it.
+    """
     from session_mgmt_mcp.adapters.mcp import exit, stdio
 
     os.umask(0o077)  # a log made or a file written here is the user's alone
     wire = stdio.claim()
     leaving = exit.Exit()
     leaving.watch()
-    from session_mgmt_mcp.adapters.mcp.engine import Engine, serve_alone
     from session_mgmt_mcp.adapters.mcp.fast import Opening
     from session_mgmt_mcp.adapters.mcp.front import Front
+    from session_mgmt_mcp.adapters.mcp.sharing import LazyEngine, Sharing
     from session_mgmt_mcp.adapters.mcp.surface import Surface
 
     if os.environ.get(LOG_LEVEL_VARIABLE):
@@ -58,9 +60,23 @@ def serve(services_factory: "Callable[[], Services]" = open_services) -> None:
         _log_to_stderr()
         return _build(services_factory)
 
-    engine = Engine(build, lambda: leaving.leave(1))
+    surface = Surface.load()
+    engine = LazyEngine(build, lambda: leaving.leave(1))
+    sharing = Sharing(folder, surface.mark if surface else "", engine)
+    leaving.on_leave(sharing.leave)
     leaving.on_leave(engine.close)
-    Front(wire, leaving, Opening(Surface.load()), partial(serve_alone, engine)).run()
+    Front(wire, leaving, Opening(surface), sharing).run()
+
+
+def _data_folder() -> str | None:
+    """None where the user has none; the first tool call says so."""
+    from session_mgmt_mcp.core.errors import DataFolderError
+    from session_mgmt_mcp.core.settings import data_folder
+
+    try:
+        return data_folder()
+    except DataFolderError:
+        return None
 
 
 def _build(services_factory: "Callable[[], Services]") -> "SessionMgmtServer":
@@ -94,4 +110,4 @@ def __getattr__(name: str) -> Any:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(folder=_data_folder())

@@ -1,0 +1,119 @@
+"""Who serves this client: this process as its folder's host, another server that is it already, or this one alone."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from session_mgmt_mcp import __version__
+
+if TYPE_CHECKING:
+    from session_mgmt_mcp.adapters.mcp.engine import Engine
+    from session_mgmt_mcp.adapters.mcp.front import Front, Link
+    from session_mgmt_mcp.adapters.mcp.host import Host
+    from session_mgmt_mcp.adapters.mcp.server import SessionMgmtServer
+
+WAIT_S_MAX = 2.0  # for a host that holds the lock to listen
+_POLL_S = 0.02
+_PREFIX = "SESSION_MGMT_"
+_FOLDER_VARIABLE = "SESSION_MGMT_DATA_DIR"  # may spell the same folder in another way
+_VARIABLES = (
+    *("EMBEDDING_MODEL_PATH", "EMBEDDING_CACHE_SIZE", "MAX_WORKERS", "VECTOR_MEMORY_MB"),
+    *("CLAUDE_CONFIG_DIR", "HOME", "TZ"),
+)
+
+
+class LazyEngine:
+    """The engine, imported at the first call."""
+
+    def __init__(self, build: "Callable[[], SessionMgmtServer]", failed: Callable[[], None]) -> None:
+        self._build, self._failed = build, failed
+        self._lock = threading.Lock()
+        self._made: Engine | None = None
+
+    def __call__(self) -> "Engine":
+        from session_mgmt_mcp.adapters.mcp.engine import Engine
+
+        with self._lock:
+            if self._made is None:
+                self._made = Engine(self._build, self._failed)
+            return self._made
+
+    def close(self) -> None:
+        """Close it, if it was made."""
+        if self._made is not None:
+            self._made.close()
+
+
+class Sharing:
+    """Finds a link for a client. `folder` is the data folder; where it is none of ours yet, every server is alone."""
+
+    def __init__(self, folder: str | None, surface_mark: str, engine: LazyEngine) -> None:
+        self._folder, self._engine = folder, engine
+        self._offer = {"version": __version__, "tools": surface_mark, "settings": settings()}
+        self._host: Host | None = None
+        self._alone = False
+        self._deciding = threading.Lock()
+
+    def connect(self, front: "Front") -> "Link":
+        """Whoever can serve this client now."""
+        link = None if self._alone else self._shared(front)
+        return link or self._engine().serve(front)
+
+    def stand_in(self) -> None:
+        """The host died while nothing was due here: take its place if it is free. Loads nothing."""
+        if not self._alone:
+            self._take_lock()
+
+    def leave(self) -> None:
+        """The process is about to end."""
+        if self._host is not None:
+            self._host.leave()
+
+    def _shared(self, front: "Front") -> "Link | None":
+        """A host's link; None where this process is the host, or is to serve alone."""
+        if self._folder is None or not os.path.exists(f"{self._folder}/FORMAT.json"):
+            return None
+        from session_mgmt_mcp.adapters.mcp.bridge import Bridge, HostAwayError, HostUnfitError
+
+        deadline = time.monotonic() + WAIT_S_MAX
+        while not (self._take_lock() or self._alone) and time.monotonic() < deadline:
+            try:
+                return Bridge.open(self._folder, self._offer, front)
+            except HostAwayError:
+                time.sleep(_POLL_S)
+            except HostUnfitError:
+                break
+        self._alone = self._host is None
+        return None
+
+    def _take_lock(self) -> bool:
+        """Whether this process is the host now."""
+        with self._deciding:
+            if self._host is not None or self._folder is None:
+                return self._host is not None
+            from session_mgmt_mcp.adapters.mcp.host import Host, try_host_lock
+
+            lock = None
+            try:
+                if (lock := try_host_lock(self._folder)) is None:
+                    return False
+                host = Host(self._folder, self._offer, self._engine)
+                host.start()
+            except OSError:  # no lock or no socket can be had here: every server is for itself
+                if lock is not None:
+                    os.close(lock)
+                self._alone = True
+                return False
+            self._host = host  # the lock is held until the process ends
+            return True
+
+
+def settings() -> dict[str, Any]:
+    """The environment that changes what a server answers."""
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name in _VARIABLES or (name.startswith(_PREFIX) and name != _FOLDER_VARIABLE)
+    }
