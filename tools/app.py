@@ -130,20 +130,26 @@ class App:
                 f"a reflection holds at most {REFLECTION_BYTES_MAX} bytes; shorten it or split it"
             )
         stored = ReflectionStored(text, tuple(tags), project or "", session or "")
-        receipt = self._append_own(EventType.REFLECTION_STORED, msgspec.json.encode(stored), session, key)
+        receipt = self.append_own(EventType.REFLECTION_STORED, msgspec.json.encode(stored), session, key)
         if receipt.changed:
             raise IdempotencyConflictError(
                 f"the key {key!r} was used at position {receipt.position} for another reflection; use a new key"
             )
         return receipt
 
-    def _append_own(
-        self, event_type: EventType, payload: bytes, session: str | None = None, key: str | None = None
+    def append_own(
+        self,
+        event_type: EventType,
+        payload: bytes,
+        session: str | None = None,
+        key: str | None = None,
+        actor: str = "user",
     ) -> Receipt:
+        """Append an event of the log's own, redacted; under the same key only once."""
         now = now_us()
         event_id = capture_id("session-mgmt", "command", key) if key else uuid7(now)
         stream = f"claude-code/{session}" if session else "session-mgmt/log"
-        envelope = Envelope(stream, event_type, 1, now, now, "user", Source.COMMAND)
+        envelope = Envelope(stream, event_type, 1, now, now, actor, Source.COMMAND)
         return self.log.append([NewEvent(event_id, envelope, redact(payload))], dedupe=bool(key))[0]
 
     # -- pause ---------------------------------------------------------------------------------------------------
@@ -168,7 +174,7 @@ class App:
             raise DataFolderError(
                 f"cannot write {self.folder}/paused: {error.strerror}; mend its permissions"
             ) from error
-        self._append_own(EventType.CAPTURE_PAUSED, b"{}")
+        self.append_own(EventType.CAPTURE_PAUSED, b"{}")
         return True
 
     def resume(self) -> bool:
@@ -181,7 +187,7 @@ class App:
             raise AppendError(
                 f"cannot remove {self.folder}/paused: {error.strerror}; remove it by hand"
             ) from error
-        self._append_own(EventType.CAPTURE_RESUMED, b"{}")
+        self.append_own(EventType.CAPTURE_RESUMED, b"{}")
         return True
 
     # -- reading -------------------------------------------------------------------------------------------------
