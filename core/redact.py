@@ -6,7 +6,9 @@ the result is JSON of the same structure. Rules are data (`redact_rules`); `<pri
 span lines, are here.
 """
 
-from session_mgmt_mcp.core.redact_rules import ANCHORS, FOLDS, KEY_LITERALS, PRIVATE_LITERALS, RULES
+from session_mgmt_mcp.core.redact_anchors import ANCHORS, FOLDS
+from session_mgmt_mcp.core.redact_names import ASSIGNED, LOGIN, USER, is_secret
+from session_mgmt_mcp.core.redact_rules import CONTEXT, KEY_LITERALS, PRIVATE_LITERALS, RULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,13 +29,8 @@ _PEM_END = rb"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
 _PEM_MATERIAL = rb"(?=[a-z0-9+/]*[A-Z])[A-Za-z0-9+/]{24,}"
 _PEM_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\\\r\n"
 _TOKEN_BYTES = _PEM_BYTES[:62] + b"_-"
-
-# values of a `password=` that are no secret, after digits and punctuation are dropped
-_PLACEHOLDERS = frozenset(
-    b"abc abcd abcdef changeme dummy example examplekey fake foo foobar mypassword mysecret null none pass passwd password "
-    b"placeholder redacted secret secretkey test testing testkey testpassword testsecret todo undefined user username x xx "
-    b"xxx xxxx yourapikey yourapikeyhere yourkey yourkeyhere yourpassword yoursecret yoursecrethere yourtoken".split()
-)
+_QUOTES = b"\\\"'` \t"
+_DIGITS = b"0123456789"
 
 
 def redact(payload: bytes) -> bytes:
@@ -142,11 +139,9 @@ def _may_be(payload: bytes, at: int, literal: bytes, follows: int | bytes) -> bo
     """Whether what the rule asks for follows the literal. Cheap, and without `re`."""
     start = at + len(literal)
     if isinstance(follows, bytes):
-        near = payload[start : start + 96]
-        if follows == b"@":
-            user, at_sign, _ = near.lstrip(b"\\/").partition(b"@")
-            return bool(at_sign) and b":" in user and not any(byte in user for byte in b'/ "')
-        return any(byte in near for byte in follows)
+        return _may_go_on(payload[start : start + 160], follows)
+    if follows == 0:
+        return True
     if follows < 0:
         follows = -follows
     else:
@@ -155,6 +150,24 @@ def _may_be(payload: bytes, at: int, literal: bytes, follows: int | bytes) -> bo
             return False
     run = payload[start : start + follows]
     return len(run) == follows and run.translate(None, b"_-.").isalnum()
+
+
+def _may_go_on(near: bytes, follows: bytes) -> bool:
+    """Whether the bytes after a literal are what a rule asks for in words."""
+    if follows == ASSIGNED:
+        near = near.lstrip(_TOKEN_BYTES).lstrip(_QUOTES)
+        value = near[1:].lstrip(b"=>" + _QUOTES)[:48]
+        return (
+            near[:1] in (b"=", b":") and len(value) >= 8 and len(value.translate(None, _DIGITS)) < len(value)
+        )
+    near = near[:96]
+    if follows == LOGIN:
+        user, at_sign, _ = near.lstrip(b"\\/").partition(b"@")
+        return bool(at_sign) and b":" in user and not any(byte in user for byte in b'/ "')
+    if follows == USER:
+        user, colon, password = near.lstrip(_QUOTES).partition(b":")
+        return bool(user and colon) and b" " not in user and not password[:4].isspace()
+    return follows in near.lower() if len(follows) > 4 else any(byte in near for byte in follows)
 
 
 def _ends_escape(payload: bytes, at: int) -> bool:
@@ -182,37 +195,13 @@ def _try_rule(order: int, payload: bytes, at: int, spans: list[_Span]) -> None:
         if start and payload[start - 1] == 0x5C:  # not the `n` of `\n`, not the `u000a` of `\u000a`
             letter = payload[start : start + 1]
             start += 5 if letter == b"u" else letter in (b"n", b"r", b"t", b"b", b"f")
-    match = _pattern(source).match(payload, start)
-    if match is None:
+    if name in CONTEXT and CONTEXT[name] not in payload[max(0, at - 400) : at].lower():
         return
-    group: int | str = 0
-    if name == "password":
-        group = str(match.lastgroup)
-        if not _is_literal_secret(match):
-            return
-    elif "secret" in match.re.groupindex:
-        group = "secret"
+    match = _pattern(source).match(payload, start)
+    if match is None or not is_secret(name, match):
+        return
+    group = str(match.lastgroup) if match.lastgroup else 0
     spans.append((match.start(group), match.end(group), order, name, b"[redacted:" + name.encode() + b"]"))
-
-
-def _is_literal_secret(match: "re.Match[bytes]") -> bool:
-    """Whether the value of a `password=` is a secret written out, not a name, a call, a variable or a placeholder."""
-    kind = str(match.lastgroup)
-    value = match[kind]
-    digits = sum(byte in b"0123456789" for byte in value)
-    letters = bytes(byte for byte in value if chr(byte).isascii() and chr(byte).isalpha())
-    if not digits or not letters or value.startswith((b"[redacted", b"$", b"%", b"{", b"<", b"@")):
-        return False
-    if letters.lower() in _PLACEHOLDERS or b"${" in value or b"{{" in value or b"://" in value:
-        return False
-    if b"passw" in match[0][:10].lower():
-        # `password=user_password1`, `password=config.db2`: a name, where no quote says otherwise
-        return (
-            kind == "quoted"
-            or digits > 1
-            or not value.rstrip(b"0123456789").replace(b"_", b"").replace(b".", b"").islower()
-        )
-    return len(value) >= 16 and digits >= 3 and not value.translate(None, _TOKEN_BYTES + b"+/=.")
 
 
 def _replace(payload: bytes, spans: list[_Span], counts: dict[str, int]) -> bytes:

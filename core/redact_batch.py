@@ -5,11 +5,18 @@ from functools import cache
 from itertools import accumulate
 
 from session_mgmt_mcp.core.redact import LITERALS, redact
+from session_mgmt_mcp.core.redact_names import ASSIGNED, LOGIN, USER
 from session_mgmt_mcp.core.redact_rules import RULES
 
 # below this the search costs more to prepare (about 1 ms) than it saves
 _BYTES_MIN = 65_536
 _RUN_MAX = 12
+# what `redact_rules` asks for after a literal, and as much or more is let through
+_GO_ON = {
+    ASSIGNED: r"[0-9a-z_-]*[\\\"'`\s]{0,24}[=:][=>:\\\"'`\s]{0,24}[^\s]{8}",
+    LOGIN: r"[\\/]*[^\s\"/@]*:[^\s\"/@]*@",
+    USER: r"[\\\"'`\s]*[^\s:]+:",
+}
 
 
 def redact_many(payloads: list[bytes]) -> list[bytes]:
@@ -34,20 +41,15 @@ def redact_many(payloads: list[bytes]) -> list[bytes]:
 @cache
 def _suspicion() -> str:
     """A pattern (RE2, no look-around) that every payload with something to redact matches, and few others do."""
-    bounded: list[str] = []
-    free: list[str] = []
+    bounded: dict[str, None] = {}
+    free: dict[str, None] = {}
     for literal, orders in LITERALS.items():
         sure = "".join(chr(byte) if chr(byte).isalnum() else f"\\x{byte:02x}" for byte in literal)
-        follows = [RULES[order][3] for order in orders]
-        runs = [run for run in follows if isinstance(run, int)]
-        if runs and len(runs) == len(follows):
-            sure += f"[0-9a-z_.-]{{{min(_RUN_MAX, *map(abs, runs))}}}"
-            (bounded if min(runs) > 0 else free).append(sure)
-        elif follows == [b"@"]:
-            free.append(r":[\\/]{2,}[^\s\"/@]*:[^\s\"/@]*@")
-        elif follows == [b"=:"]:
-            free.append(sure + r"[0-9a-z_-]*[^0-9a-z_]{0,20}[=:]")
-        else:
-            free.append(sure)
+        for follows in {RULES[order][3] for order in orders} or {0}:
+            if isinstance(follows, int):
+                pattern = f"{sure}[0-9a-z_.-]{{{min(_RUN_MAX, abs(follows))}}}"
+                (bounded if follows > 0 else free)[pattern] = None
+            else:
+                free[sure + _GO_ON.get(follows, "")] = None
     start = r"(?:^|[^0-9a-z]|\\[nrtbf]|\\u[0-9a-f]{4})"
-    return f"(?i){start}(?:{'|'.join(bounded)})|{'|'.join(dict.fromkeys(free))}"
+    return f"(?i){start}(?:{'|'.join(bounded)})|{'|'.join(free)}"

@@ -7,6 +7,8 @@ import hashlib
 import json
 import uuid
 
+from secret_shapes import PREFIXED, SHORT
+
 
 def _digest(seed: str) -> str:
     return hashlib.sha512(seed.encode()).hexdigest()
@@ -20,6 +22,14 @@ def _mixed(seed: str, length: int) -> str:
 
 def _upper(seed: str, length: int) -> str:
     return base64.b32encode(hashlib.sha512(seed.encode()).digest()).decode()[:length]
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _uuid(seed: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, seed))
 
 
 def _segment(value: object) -> str:
@@ -76,6 +86,8 @@ TOKENS: dict[str, list[str]] = {
     ],
     "age-secret-key": ["AGE-SECRET-" + "KEY-1" + (_upper("ak", 58))],
 }
+for _rule, _texts in PREFIXED.items():
+    TOKENS[_rule] = TOKENS.get(_rule, []) + _texts
 # rule -> (before, secret, after): the secret goes, what is around it stays
 PLACED: dict[str, list[tuple[str, str, str]]] = {
     "slack-webhook": [
@@ -106,6 +118,75 @@ PLACED: dict[str, list[tuple[str, str, str]]] = {
         ("password: ", "Tr0ub4" + "dor-3", "\nuser: me"),
         ('{"client_secret": "', _mixed("c3", 32), '"}'),
         ("API_KEY=", _mixed("c4", 32), "\n"),
+        ("//registry.npmjs.org/:_authToken=", _mixed("c5", 36), "\n"),
+        ("signing_key: ", _mixed("c6", 40), "\n"),
+        ("?access_token=", _mixed("c7", 40), "&page=2"),
+    ],
+    "variable": [
+        ("export GITHUB_TOKEN=", _digest("d1")[:40], " && run"),
+        ("DEPLOY_PAT='", _mixed("d2", 40), "'"),
+        ("MAILCHIMP_KEY=", _digest("d3")[:32] + "-us6", "\n"),
+    ],
+    "azure-key": [
+        ("AccountName=a;AccountKey=", _mixed("d4", 86) + "==", ";EndpointSuffix=core"),
+        ("SharedAccessKeyName=root;SharedAccessKey=", _mixed("d5", 43) + "=", " "),
+    ],
+    "wireguard-key": [
+        ("PrivateKey = ", _mixed("d6", 43) + "=", "\nAddress = 10.0.0.1/24"),
+        ("PresharedKey = ", _mixed("d7", 43) + "=", "\n"),
+    ],
+    "api-header": [
+        ("curl -H 'X-Api-Key: ", _mixed("d8", 32), "' https://api"),
+        ("PRIVATE-TOKEN: ", _mixed("d9", 20), "\n"),
+    ],
+    "basic-auth": [
+        ("//registry.example.com/:_auth=", _base64("mira:correct-horse-7"), "\nalways-auth=true"),
+        ('{"auths": {"ghcr.io": {"auth": "', _base64("mira:" + _mixed("e1", 20)), '"}}}'),
+    ],
+    "curl-user": [
+        ("curl -s -u mira:", "Tr0ub4" + "dor&3", " https://api.example.com"),
+        ("curl --user 'mira:", _mixed("e2", 20), "' https://api"),
+    ],
+    "sshpass": [
+        ("sshpass -p ", "hunter" + "22", " ssh host"),
+        ("sshpass -p'", "corr3ct" + "horse", "' scp a b:"),
+    ],
+    "netrc": [
+        ("machine api.example.com login mira password ", "hunter" + "22", "\n"),
+        ("machine example.org\n  login mira\n  password ", _mixed("e3", 20), "\n"),
+    ],
+    "putty-key": [
+        (
+            "PuTTY-User-Key-File-3: ssh-ed25519\nPriv" + "ate-Lines: 2",
+            "\n" + _mixed("e4", 64) + "\n" + _mixed("e5", 36),
+            "\nPrivate-MAC: 00",
+        ),
+    ],
+    "seed-phrase": [
+        ('mnemonic = "', "wheel stone river apple cloud tiger money laugh orange pencil garden window", '"'),
+        (
+            "seed phrase: ",
+            "wheel stone river apple cloud tiger money laugh orange pencil garden window",
+            "\n",
+        ),
+    ],
+    "teams-webhook": [
+        (
+            "https://acme.webhook.office.com/webhookb2",
+            "/"
+            + _uuid("e6")
+            + "@"
+            + _uuid("e7")
+            + "/IncomingWebhook/"
+            + _digest("e8")[:32]
+            + "/"
+            + _uuid("e9"),
+            " ",
+        ),
+    ],
+    "signed-url": [
+        ("https://b.s3.amazonaws.com/k?X-Amz-Signature=", _digest("f1")[:64], "&x=1"),
+        ("https://a.blob.core.windows.net/c?sv=2022-11-02&sig=", _mixed("f2", 43) + "%3D", "&se=2026"),
     ],
 }
 SAMPLES = [(rule, ("", token, "")) for rule, tokens in TOKENS.items() for token in tokens] + [
@@ -145,6 +226,18 @@ LOOK_ALIKES = [
     "10:30:45:AAA and 12345678:AAAA",
     "SKU-1234, SKELETON, SK" + "x" * 32,
     "private notes, <privateer>, </private>",
+    "docker run -u 1000:1000 -v a:b node:20; git push -u origin HEAD:main; python -u run.py a:b1",
+    "CACHE_KEY=linux-node-modules-v1; PRIMARY_KEY=id; public_key_path: /etc/keys/id_ed25519.pub",
+    "export GITHUB_TOKEN=$GH_TOKEN; TOKEN=${{ secrets.TOKEN_1 }}; MAX_TOKEN=128000",
+    "the login page asks for a password twice; machine learning; login: password reset 1234567",
+    "mnemonic: easy to remember, as in a rhyme or a song that people have known for years",
+    "auth: oauth2, basic_auth=True, auth=('user', 'x1'), {\"auth\": \"required123456\"}",
+    "accountKeyName=RootManageSharedAccessKey; SharedAccessKeyName=listen",
+    "PrivateKey = load(path); PresharedKey = None",
+    "signature=abc123, sig=inspect.signature(f1), design=12345678",
+    "x-api-key: required, X-Api-Key: string (32 characters), private-token: see below",
+    "https://acme.webhook.office.com/webhookb2/… and Private-Lines: 14 of a file",
+    *[text for texts in SHORT.values() for text in texts],
 ]
 
 
