@@ -48,6 +48,7 @@ class Client(NamedTuple):
     servers: Path  # MCP servers of the user
     transcripts: Path
     version: Version | None
+    executable: str | None = None  # where it is on PATH
 
     @property
     def version_text(self) -> str:
@@ -72,6 +73,7 @@ def find_client(env: Mapping[str, str] | None = None) -> Client | None:
         servers=servers,
         transcripts=transcripts,
         version=_asked_version(executable, env) or _recorded_version(transcripts),
+        executable=executable,
     )
 
 

@@ -1,37 +1,22 @@
-"""What makes Claude Code call us: hooks in its settings, our MCP server among the user's servers.
+"""What makes Claude Code call us: the plugin where it can take it, else hooks and MCP server in its settings files.
 
 Everything is planned before anything is written, so a damaged file stops the whole and changes nothing.
 """
 
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import session_mgmt_mcp
-from session_mgmt_mcp.adapters.claude_code import settings_files
+from session_mgmt_mcp.adapters.claude_code import direct_install, plugin_install, settings_files
 from session_mgmt_mcp.adapters.claude_code.client import HOOK_EVENTS, Client, known_events
+from session_mgmt_mcp.adapters.claude_code.direct_install import SERVER_NAME, Target
 from session_mgmt_mcp.adapters.claude_code.json_edit import JsonText
 from session_mgmt_mcp.adapters.claude_code.settings_files import AppliedChange, FileChange
 from session_mgmt_mcp.core.errors import InputError, SettingsFileError
-from session_mgmt_mcp.core.settings import DATA_DIR_VARIABLE
-
-SERVER_NAME = "session-mgmt"
-SERVER_MODULE = "session_mgmt_mcp.server"
-HOOK_TIMEOUT_S = 10
-_SCRIPT_END = "session_mgmt_mcp/adapters/claude_code/hook.py"
-_TOOL_EVENTS = {"PreToolUse", "PostToolUse", "PostToolUseFailure", "PermissionDenied"}
-
-
-class Target(NamedTuple):
-    """What the entries point at."""
-
-    python: str  # as started: a virtual environment's python is a link that must not be resolved
-    script: Path  # the hook script
-    data_dir: Path | None  # None: the default, found anew each time
 
 
 class Plan(NamedTuple):
@@ -39,6 +24,7 @@ class Plan(NamedTuple):
 
     changes: tuple[FileChange, ...]
     notes: tuple[str, ...] = ()
+    plugin: bool = False  # whether it registers the plugin
 
 
 def this_installation(data_dir: Path, home: Path | None = None) -> Target:
@@ -54,53 +40,57 @@ def this_installation(data_dir: Path, home: Path | None = None) -> Target:
     return Target(sys.executable, script, None if data_dir == default else data_dir)
 
 
-def hook_command(target: Target) -> str:
-    """The shell command of every hook. It exits 0 whatever is missing: exit code 2 would block the assistant."""
-    words = [target.python, "-I", "-S", str(target.script)]
-    if target.data_dir is not None:
-        words += ["--data-dir", str(target.data_dir)]
-    return f"{shlex.join(words)} || :"
-
-
 class Registration(NamedTuple):
     """What of ours stands in Claude Code's files, whichever installation it points at."""
 
-    hooks: dict[str, str]  # event -> command
-    server: dict[str, Any] | None
+    hooks: dict[str, str]  # event -> command, in the settings themselves
+    server: dict[str, Any] | None  # among the user's servers
+    plugin: bool  # whether the plugin is enabled
+    recorded: Target | None  # what the plugin starts
+
+    @property
+    def captures(self) -> bool:
+        """Whether any event is reported."""
+        return self.plugin or bool(self.hooks)
 
 
 def registered(client: Client) -> Registration:
     """What is registered now. Raises SettingsFileError."""
     settings = _parsed(client.settings, settings_files.read(client.settings))
     servers = _parsed(client.servers, settings_files.read(client.servers))
-    hooks = {hook.event: str(hook.entry["command"]) for hook in _own_hooks(settings)}
-    return Registration(hooks, servers.value["mcpServers"][SERVER_NAME] if _own_server(servers) else None)
+    hooks = {hook.event: str(hook.entry["command"]) for hook in direct_install.own_hooks(settings)}
+    server = servers.value["mcpServers"][SERVER_NAME] if direct_install.own_server(servers) else None
+    return Registration(hooks, server, plugin_install.own_plugin(settings), plugin_install.recorded(client))
 
 
-def words_of(command: str) -> Target | None:
-    """What a hook's command points at; None where it is none that `hook_command` made."""
-    if not _is_own_command(command):
-        return None
-    words = shlex.split(command)
-    data_dir = Path(words[5]) if words[4:5] == ["--data-dir"] else None
-    return Target(words[0], Path(words[3]), data_dir)
+def plan_install(client: Client, target: Target, *, plugin: bool | None = None) -> Plan:
+    """What has to change so that Claude Code calls `target`, once; nothing where it does already.
 
-
-def plan_install(client: Client, target: Target) -> Plan:
-    """What has to change so that hooks and MCP server point at `target`; nothing where they do already.
-
-    Raises SettingsFileError for a file that cannot be read, is malformed, or holds another server of our name.
+    `plugin`: through the plugin or not; None: where Claude Code can take it. Raises SettingsFileError for a file that cannot be
+    read, is malformed, or holds another server of our name.
     """
+    if plugin if plugin is not None else plugin_install.usable(client):
+        return _plan_plugin(client, target)
     changes = [
-        _change(client.settings, lambda document: _with_hooks(document, client, target)),
-        _change(client.servers, lambda document: _with_server(document, target)),
+        _change(client.settings, lambda document: _direct_hooks(document, client, target)),
+        _change(client.servers, lambda document: direct_install.with_server(document, target)),
+        plugin_install.record_change(client, None),
     ]
     return Plan(tuple(change for change in changes if change is not None), _notes(client, target))
+
+
+def plan_keep(client: Client, target: Target) -> Plan:
+    """What has to change so that the way it is registered now is complete and calls `target`. Raises SettingsFileError."""
+    found = registered(client)
+    if found.hooks and not found.plugin:
+        return plan_install(client, target, plugin=False)
+    return plan_install(client, target, plugin=found.plugin or None)
 
 
 def plan_undo(client: Client) -> Plan:
     """What has to change so that nothing of ours is left in Claude Code's files. Raises SettingsFileError."""
     changes = [_undo(path, edit, _original(path)) for path, edit in _removals(client)]
+    changes.append(plugin_install.record_change(client, None))
     return Plan(tuple(change for change in changes if change is not None))
 
 
@@ -131,7 +121,37 @@ Removal = Callable[
 
 
 def _removals(client: Client) -> list[tuple[Path, Removal]]:
-    return [(client.settings, _without_hooks), (client.servers, _without_server)]
+    return [(client.settings, _without_entries), (client.servers, direct_install.without_server)]
+
+
+def _without_entries(document: JsonText, kept: dict[str, Any]) -> JsonText:
+    return plugin_install.without_plugin(direct_install.without_hooks(document, kept), kept)
+
+
+def _direct_hooks(document: JsonText, client: Client, target: Target) -> JsonText:
+    kept = _kept(client.settings)
+    return direct_install.with_hooks(plugin_install.without_plugin(document, kept), client, target)
+
+
+def _plan_plugin(client: Client, target: Target) -> Plan:
+    def settings(document: JsonText) -> JsonText:
+        return plugin_install.with_plugin(
+            direct_install.without_hooks(document, _kept(client.settings)), target
+        )
+
+    changes = [
+        plugin_install.record_change(client, target),  # first: no hook runs before there is what to start
+        _change(client.settings, settings),
+        _undo(client.servers, direct_install.without_server, _original(client.servers)),
+    ]
+    notes = _notes(client, target)
+    return Plan(tuple(change for change in changes if change is not None), notes, plugin=True)
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """What was in the file before us."""
+    original = _original(path)
+    return original.value if original is not None else {}
 
 
 def _change(path: Path, edit: Callable[[JsonText], JsonText]) -> FileChange | None:
@@ -195,7 +215,8 @@ def _original(path: Path) -> JsonText | None:
     for backup in settings_files.backups(path):
         try:
             document = _parsed(backup, settings_files.read(backup))
-            if not _own_hooks(document) and not _own_server(document):
+            ours = direct_install.own_hooks(document) or direct_install.own_server(document)
+            if not ours and not plugin_install.own_plugin(document):
                 return document
         except SettingsFileError:
             continue
@@ -222,160 +243,3 @@ def _notes(client: Client, target: Target) -> tuple[str, ...]:
             "(uv tool install, pipx install or pip install) and run setup again."
         )
     return tuple(notes)
-
-
-# -- hooks
-
-
-class _OwnHook(NamedTuple):
-    event: str
-    group: int
-    place: int  # within the group
-    entry: dict[str, Any]
-
-
-def _is_own_command(command: object) -> bool:
-    if not isinstance(command, str) or _SCRIPT_END not in command:
-        return False
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return False
-    return (
-        len(words) >= 6
-        and words[1:3] == ["-I", "-S"]
-        and words[3].endswith(_SCRIPT_END)
-        and words[-2:] == ["||", ":"]
-    )
-
-
-def _hooks_object(document: JsonText) -> dict[str, Any]:
-    """The `hooks` object, {} where there is none. Raises SettingsFileError where its shape leaves no room for ours."""
-    hooks = document.value.get("hooks", {})
-    if not isinstance(hooks, dict):
-        raise _wrong_shape(document, "hooks", "an object")
-    for event, groups in hooks.items():
-        if event in HOOK_EVENTS and not isinstance(groups, list):
-            raise _wrong_shape(document, f"hooks.{event}", "an array")
-    return hooks
-
-
-def _wrong_shape(document: JsonText, where: str, wanted: str) -> SettingsFileError:
-    return SettingsFileError(
-        f"{document.name}: {where} is not {wanted}. Nothing was changed; correct it, then run this again."
-    )
-
-
-def _own_hooks(document: JsonText) -> list[_OwnHook]:
-    found = []
-    for event, groups in _hooks_object(document).items():
-        for g, group in enumerate(groups if isinstance(groups, list) else ()):
-            entries = group.get("hooks") if isinstance(group, dict) else None
-            for i, entry in enumerate(entries if isinstance(entries, list) else ()):
-                if isinstance(entry, dict) and _is_own_command(entry.get("command")):
-                    found.append(_OwnHook(event, g, i, entry))
-    return found
-
-
-def _with_hooks(document: JsonText, client: Client, target: Target) -> JsonText:
-    command = hook_command(target)
-    own = _own_hooks(document)
-    events = set(known_events(client.version))
-    if client.version is None:  # cannot be judged: what an earlier run registered stays
-        events |= {hook.event for hook in own if hook.event in HOOK_EVENTS}
-    seen: set[str] = set()
-    surplus = []
-    for hook in own:
-        if hook.event not in events or hook.event in seen:
-            surplus.append(hook)
-            continue
-        seen.add(hook.event)
-        if hook.entry["command"] != command:
-            at: list[str | int] = ["hooks", hook.event, hook.group, "hooks", hook.place, "command"]
-            document = document.set(at, command)
-    document = _removed(document, surplus, {})
-    for event in HOOK_EVENTS:
-        if event in events and event not in seen:
-            document = _with_hook(document, event, command)
-    return document
-
-
-def _with_hook(document: JsonText, event: str, command: str) -> JsonText:
-    group: dict[str, Any] = {"matcher": "*"} if event in _TOOL_EVENTS else {}
-    group["hooks"] = [{"type": "command", "command": command, "timeout": HOOK_TIMEOUT_S}]
-    hooks = document.value.get("hooks")
-    if hooks is None:
-        return document.set(["hooks"], {event: [group]})
-    if event not in hooks:
-        return document.set(["hooks", event], [group])
-    return document.append(["hooks", event], group)
-
-
-def _without_hooks(document: JsonText, kept: dict[str, Any]) -> JsonText:
-    return _removed(document, _own_hooks(document), kept)
-
-
-def _removed(document: JsonText, own: list[_OwnHook], kept: dict[str, Any]) -> JsonText:
-    """Take these hooks out, and what is empty then unless it was in the file (`kept`) before us."""
-    kept_hooks = kept.get("hooks")
-    for hook in reversed(own):
-        document = document.remove(["hooks", hook.event, hook.group, "hooks", hook.place])
-        groups = document.value["hooks"][hook.event]
-        if not groups[hook.group]["hooks"]:
-            document = document.remove(["hooks", hook.event, hook.group])
-            was_there = isinstance(kept_hooks, dict) and hook.event in kept_hooks
-            if len(groups) == 1 and not was_there:
-                document = document.remove(["hooks", hook.event])
-    if own and document.value["hooks"] == {} and kept_hooks is None:
-        document = document.remove(["hooks"])
-    return document
-
-
-# -- MCP server
-
-
-def _own_server(document: JsonText) -> bool:
-    servers = document.value.get("mcpServers")
-    entry = servers.get(SERVER_NAME) if isinstance(servers, dict) else None
-    arguments = entry.get("args") if isinstance(entry, dict) else None
-    return isinstance(arguments, list) and SERVER_MODULE in arguments
-
-
-def _with_server(document: JsonText, target: Target) -> JsonText:
-    servers = document.value.get("mcpServers")
-    if servers is not None and not isinstance(servers, dict):
-        raise _wrong_shape(document, "mcpServers", "an object")
-    old = (servers or {}).get(SERVER_NAME)
-    if old is not None and not _own_server(document):
-        raise SettingsFileError(
-            f"{document.name}: mcpServers.{SERVER_NAME} names another server. Nothing was changed; rename that "
-            "entry, then run this again."
-        )
-    entry: dict[str, Any] = {
-        "type": "stdio",
-        "command": target.python,
-        # -P: the server starts in the user's project, whose modules must not come before ours
-        "args": ["-P", "-m", SERVER_MODULE],
-        "env": {} if target.data_dir is None else {DATA_DIR_VARIABLE: str(target.data_dir)},
-    }
-    if servers is None:
-        return document.set(["mcpServers"], {SERVER_NAME: entry})
-    if old is None:
-        return document.set(["mcpServers", SERVER_NAME], entry)
-    own_env = old.get("env")
-    if isinstance(own_env, dict):  # what the user added stays
-        others = {name: value for name, value in own_env.items() if name != DATA_DIR_VARIABLE}
-        entry["env"] = others | entry["env"]
-    for name, value in entry.items():
-        if old.get(name) != value:
-            document = document.set(["mcpServers", SERVER_NAME, name], value)
-    return document
-
-
-def _without_server(document: JsonText, kept: dict[str, Any]) -> JsonText:
-    if not _own_server(document):
-        return document
-    document = document.remove(["mcpServers", SERVER_NAME])
-    if document.value["mcpServers"] == {} and "mcpServers" not in kept:
-        document = document.remove(["mcpServers"])
-    return document

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from session_mgmt_mcp.adapters.claude_code import install
+from session_mgmt_mcp.adapters.claude_code import direct_install, install
 from session_mgmt_mcp.adapters.claude_code.client import HOOK_EVENTS, Client, find_client, known_events
-from session_mgmt_mcp.adapters.claude_code.install import Target
+from session_mgmt_mcp.adapters.claude_code.direct_install import Target
 
 TARGET = Target("/opt/tools/bin/python", Path("/opt/lib/session_mgmt_mcp/adapters/claude_code/hook.py"), None)
 
@@ -46,7 +46,7 @@ def test_the_command_passes_the_payload_on(tmp_path: Path) -> None:
     script.parent.mkdir()
     script.write_text("import sys\nprint(sys.argv[1:], sys.stdin.read(), sys.flags.isolated)\n")
     target = Target(sys.executable, script, tmp_path / "a b")
-    done = run(install.hook_command(target))
+    done = run(direct_install.hook_command(target))
     assert done.returncode == 0
     assert done.stdout == f'{["--data-dir", str(tmp_path / "a b")]} {{"hook_event_name":"Stop"}} 1\n'
 
@@ -63,7 +63,7 @@ def test_the_command_exits_zero_whatever_is_broken(tmp_path: Path, broken: str) 
     if broken == "no script":
         script.unlink()
     python = str(tmp_path / "gone") if broken == "no python" else sys.executable
-    assert run(install.hook_command(Target(python, script, None))).returncode == 0
+    assert run(direct_install.hook_command(Target(python, script, None))).returncode == 0
 
 
 @given(
@@ -73,8 +73,8 @@ def test_the_command_exits_zero_whatever_is_broken(tmp_path: Path, broken: str) 
 )
 def test_own_commands_are_recognised_whatever_the_path(name: str) -> None:
     script = Path("/") / name / "session_mgmt_mcp/adapters/claude_code/hook.py"
-    command = install.hook_command(Target(f"/{name}/python", script, Path("/") / name))
-    assert install._is_own_command(command)
+    command = direct_install.hook_command(Target(f"/{name}/python", script, Path("/") / name))
+    assert direct_install.is_own_command(command)
 
 
 # -- finding the client
@@ -95,7 +95,7 @@ def fake_claude(folder: Path, version: str) -> str:
 def test_a_program_on_path_is_a_client_before_its_first_start(tmp_path: Path) -> None:
     path = fake_claude(tmp_path / "bin", "2.0.14 (Claude Code)")
     found = find_client({"HOME": str(tmp_path), "PATH": path})
-    assert found == client_in(tmp_path, (2, 0, 14))
+    assert found == client_in(tmp_path, (2, 0, 14))._replace(executable=f"{path}/claude")
     install.apply(install.plan_install(found, TARGET))
     assert "StopFailure" not in loaded(found.settings)["hooks"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from session_mgmt_mcp.adapters.claude_code import install, settings_files
 from session_mgmt_mcp.adapters.claude_code.client import HOOK_EVENTS, Client
-from session_mgmt_mcp.adapters.claude_code.install import Target
+from session_mgmt_mcp.adapters.claude_code.direct_install import Target
 from session_mgmt_mcp.core.errors import SettingsFileError
 
 TARGET = Target("/opt/tools/bin/python", Path("/opt/lib/session_mgmt_mcp/adapters/claude_code/hook.py"), None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from session_mgmt_mcp.adapters.claude_code import install
+from session_mgmt_mcp.adapters.claude_code import direct_install, install
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import main
 from session_mgmt_mcp.tools.commands import demo as demo_command
@@ -36,9 +36,9 @@ class Home:
         self.settings.parent.mkdir()
         self.settings.write_bytes(SETTINGS)
         self.servers.write_bytes(SERVERS)
-        program = self.folder / "bin" / "claude"
+        program = self.folder / "bin" / "claude"  # one that does not take the plugin yet
         program.parent.mkdir()
-        program.write_text("#!/bin/sh\necho '2.1.197 (Claude Code)'\n")
+        program.write_text("#!/bin/sh\necho '2.1.100 (Claude Code)'\n")
         program.chmod(0o755)
         return self
 
@@ -94,7 +94,7 @@ def test_setup_registers_and_imports_the_history(home: Home, run: Run) -> None:
     code, out, err = run("setup")
     assert code == 0, err
     assert f"3 files, {RECORDS} records: {RECORDS} new, 0 known already" in out
-    assert "Found Claude Code 2.1.197" in out
+    assert "Found Claude Code 2.1.100" in out
     assert f"edited {home.settings} (as it was: {home.settings}.session-mgmt-backup-" in out
     assert "--data-dir" in home.settings.read_text()
     assert "session-mgmt" in json.loads(home.servers.read_bytes())["mcpServers"]
@@ -340,7 +340,7 @@ def test_the_demo_fails_when_a_search_misses_its_record(
 def test_the_demo_fails_when_the_hook_fails(
     home: Home, run: Run, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(install, "hook_command", lambda target: "echo broken >&2 || :")
+    monkeypatch.setattr(direct_install, "hook_command", lambda target: "echo broken >&2 || :")
     code, _, err = run("demo")
     assert code == 1
     assert "the hook failed: broken" in err

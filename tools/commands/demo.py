@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from session_mgmt_mcp.adapters.claude_code import install
+from session_mgmt_mcp.adapters.claude_code import direct_install, install
 from session_mgmt_mcp.core.errors import SessionMgmtError
 from session_mgmt_mcp.projections.results import Moment
 from session_mgmt_mcp.tools.app import App
@@ -124,7 +124,7 @@ def _play(story: _Story, folder: Path) -> list[dict[str, Any]]:
 
 def _hooks(story: _Story, app: App, folder: Path) -> None:
     """The registered command, as the assistant runs it, once a bundled payload."""
-    command = install.hook_command(install.this_installation(folder))
+    command = direct_install.hook_command(install.this_installation(folder))
     payloads = (_BUNDLED / "hooks.jsonl").read_bytes().splitlines()
     with story.step("hooks") as step:
         for payload in payloads:

@@ -2,12 +2,13 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from session_mgmt_mcp.adapters.claude_code import install
+from session_mgmt_mcp.adapters.claude_code import direct_install, install, plugin_install
 from session_mgmt_mcp.adapters.claude_code.client import Client, find_client, known_events
 from session_mgmt_mcp.adapters.claude_code.settings_files import AppliedChange, ChangedMeanwhileError
 from session_mgmt_mcp.core.errors import LockTimeoutError
@@ -17,6 +18,7 @@ from session_mgmt_mcp.tools.cli import emit_json
 from session_mgmt_mcp.tools.progress import import_progress, quiet, stages
 
 EXAMPLE = "session-mgmt-mcp setup --dry-run"
+T = TypeVar("T")
 _ATTEMPTS = 3  # a running assistant rewrites its own file now and then
 
 
@@ -30,10 +32,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-backfill", action="store_true", help="leave out the history that is there already"
     )
+    parser.add_argument(
+        "--no-plugin",
+        action="store_true",
+        help="register in the settings files even where Claude Code could take the plugin",
+    )
+    parser.add_argument(
+        "--print-installation",
+        action="store_true",
+        help="only print interpreter, package and data folder, a line each, as the plugin's launcher asks for them",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Set up or undo. Raises DataFolderError and SettingsFileError, both before anything is changed."""
+    if args.print_installation:
+        print(plugin_install.record_text(install.this_installation(data_dir())), end="")
+        return 0
     talk = _Talk(quiet=args.json)
     client = find_client()
     if client is None:
@@ -74,7 +89,7 @@ def _set_up(args: argparse.Namespace, talk: _Talk, client: Client) -> int:
     folder = data_dir()
     _check_folder(folder)
     target = install.this_installation(folder)
-    plan = install.plan_install(client, target)
+    plan = _plan(client, target, args)
     _introduce(talk, client, folder)
     _show(talk, plan, diffs=args.dry_run)
     report: dict[str, Any] = _report(client, folder, plan)
@@ -89,7 +104,7 @@ def _set_up(args: argparse.Namespace, talk: _Talk, client: Client) -> int:
     with App.open(folder, create=True) as app:
         app.log.append([])  # nothing: but a folder that cannot be written is found before any settings are
         # First the hooks: what happens during the import is captured, and what is read twice is stored once.
-        done = _register(client, target)
+        done = _register(talk, client, target, args)
         _show_done(talk, done)
         report |= {"applied": True, "changes": _changes(done)}
         if app.paused_since is not None:
@@ -137,22 +152,43 @@ def _check_folder(folder: Path) -> None:
         App.open(folder).close()
 
 
-def _register(client: Client, target: install.Target) -> list[AppliedChange]:
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return install.apply(install.plan_install(client, target))
-        except ChangedMeanwhileError:
-            continue
-    return install.apply(install.plan_install(client, target))
+def _plan(client: Client, target: direct_install.Target, args: argparse.Namespace) -> install.Plan:
+    return install.plan_install(client, target, plugin=False if args.no_plugin else None)
+
+
+def _register(
+    talk: _Talk, client: Client, target: direct_install.Target, args: argparse.Namespace
+) -> list[AppliedChange]:
+    done, plan = _applied(lambda: _plan(client, target, args))
+    refused = plugin_install.settle(client, wanted=plan.plugin)
+    if refused is None or not plan.plugin:
+        return done
+    talk.say(f"Claude Code did not take the plugin ({refused}): registering in its settings files instead.")
+    again, _ = _applied(lambda: install.plan_install(client, target, plugin=False))
+    return [*done, *again]
 
 
 def _undone(client: Client) -> list[AppliedChange]:
+    done = _patiently(lambda: install.undo(client))
+    plugin_install.settle(client, wanted=False)
+    return done
+
+
+def _applied(planned: Callable[[], install.Plan]) -> tuple[list[AppliedChange], install.Plan]:
+    def once() -> tuple[list[AppliedChange], install.Plan]:
+        plan = planned()
+        return install.apply(plan), plan
+
+    return _patiently(once)
+
+
+def _patiently(work: Callable[[], T]) -> T:
     for _ in range(_ATTEMPTS - 1):
         try:
-            return install.undo(client)
+            return work()
         except ChangedMeanwhileError:
             continue
-    return install.undo(client)
+    return work()
 
 
 def _backfill(talk: _Talk, app: App, client: Client) -> dict[str, Any]:

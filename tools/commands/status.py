@@ -46,7 +46,7 @@ def _registrations(app: App) -> tuple[dict[str, str], list[str]]:
     if client is None:
         return {}, []
     try:
-        plan = install.plan_install(client, install.this_installation(app.folder))
+        plan = install.plan_keep(client, install.this_installation(app.folder))
     except SessionMgmtError as error:
         return {"claude-code": "unreadable settings"}, [str(error)]
     if plan.changes:

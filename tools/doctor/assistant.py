@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from session_mgmt_mcp.adapters.claude_code import install
+from session_mgmt_mcp.adapters.claude_code import direct_install, install
 from session_mgmt_mcp.adapters.claude_code.client import Client
 from session_mgmt_mcp.core.errors import SessionMgmtError, SettingsFileError
 from session_mgmt_mcp.core.log.log import FileLog
@@ -26,7 +26,7 @@ _SETUP = "`session-mgmt-mcp setup` registers it"
 def check_registration(client: Client, folder: Path) -> Iterator[Finding]:
     """Hooks and MCP server: registered, pointing here, and able to run. Reads settings, changes nothing."""
     try:
-        plan = install.plan_install(client, install.this_installation(folder))
+        plan = install.plan_keep(client, install.this_installation(folder))
         found = install.registered(client)
     except SettingsFileError as error:
         where = str(client.settings)
@@ -36,13 +36,16 @@ def check_registration(client: Client, folder: Path) -> Iterator[Finding]:
         yield Finding(CHECK, Severity.ERROR, str(error), sys.executable, "install session-mgmt-mcp again")
         return
     # What was set up for other data is somebody's choice: only `setup` changes that.
-    ours = all(w is None or _is_for(w, folder) for w in map(install.words_of, found.hooks.values()))
+    ours = all(target is None or _is_for(target, folder) for target in _targets(found))
     fix = Fix.REGISTER if ours else None
-    for command in sorted(set(found.hooks.values())):
-        wrong = _trial(command)
+    for target in dict.fromkeys(_targets(found)):
+        wrong = _trial(target)
         if wrong:
             what = f"the hooks do not work, nothing is captured: {wrong}"
             yield Finding(CHECK, Severity.ERROR, what, str(client.settings), _SETUP, fix)
+    if found.plugin and found.hooks:
+        what = "both the plugin and hooks in the settings are registered: every event is captured twice"
+        yield Finding(CHECK, Severity.WARNING, what, str(client.settings), _SETUP, fix)
     if plan.changes:
         yield _unregistered(client, folder, found, fix)
     for note in plan.notes:
@@ -52,10 +55,10 @@ def check_registration(client: Client, folder: Path) -> Iterator[Finding]:
 
 def _unregistered(client: Client, folder: Path, found: install.Registration, fix: Fix | None) -> Finding:
     where = str(client.settings)
-    if not found.hooks and found.server is None:
+    if not found.captures and found.server is None:
         return Finding(CHECK, Severity.WARNING, "Claude Code does not call this program", where, _SETUP)
     here = install.this_installation(folder).script
-    scripts = {words.script for words in map(install.words_of, found.hooks.values()) if words is not None}
+    scripts = {target.script for target in _targets(found) if target is not None}
     others = ", ".join(sorted(str(script) for script in scripts if script != here))
     if others:
         what = f"Claude Code calls another installation: {others}"
@@ -66,23 +69,28 @@ def _unregistered(client: Client, folder: Path, found: install.Registration, fix
     return Finding(CHECK, Severity.WARNING, what, where, _SETUP, fix)
 
 
-def _is_for(words: install.Target, folder: Path) -> bool:
+def _targets(found: install.Registration) -> list[direct_install.Target | None]:
+    """What the hooks start, the plugin's and the settings'; None: it cannot be told."""
+    targets = list(map(direct_install.words_of, found.hooks.values()))
+    return [*targets, found.recorded] if found.plugin else targets
+
+
+def _is_for(words: direct_install.Target, folder: Path) -> bool:
     """Whether the hook writes into this data folder."""
     return words.data_dir == install.this_installation(folder).data_dir
 
 
-def _trial(command: str) -> str | None:
-    """Run a registered hook for a scratch data folder; what is wrong with it."""
-    words = install.words_of(command)
-    if words is None:
-        return f"the command is malformed: {command}"
-    for path, name in ((words.python, "interpreter"), (str(words.script), "script")):
+def _trial(target: direct_install.Target | None) -> str | None:
+    """Run what a registered hook starts for a scratch data folder; what is wrong with it."""
+    if target is None:
+        return "what they start is not recorded"
+    for path, name in ((target.python, "interpreter"), (str(target.script), "script")):
         if not os.path.exists(path):
             return f"their {name} {path} is gone"
-    return run_hook(words)
+    return run_hook(target)
 
 
-def run_hook(words: install.Target) -> str | None:
+def run_hook(words: direct_install.Target) -> str | None:
     """What goes wrong when this hook reports an event into a scratch data folder; None where it is stored."""
     environment = {name: value for name, value in os.environ.items() if name != DATA_DIR_VARIABLE}
     with tempfile.TemporaryDirectory(prefix="session-mgmt-doctor-") as scratch:
@@ -112,7 +120,7 @@ def run_hook(words: install.Target) -> str | None:
 def check_firing(client: Client, latest: Latest, now_us: int, paused: bool) -> Iterator[Finding]:
     """Whether hooks reported while the assistant wrote its transcripts. Only where they are registered."""
     try:
-        if paused or not install.registered(client).hooks:
+        if paused or not install.registered(client).captures:
             return
         since = int(client.settings.stat().st_mtime * 1e6)
     except (SettingsFileError, OSError):

@@ -68,7 +68,7 @@ def _register(folder: Path, _: list[Finding], __: Report | None) -> list[str]:
         return []
     for left in reversed(range(_ATTEMPTS)):
         try:
-            plan = install.plan_install(client, install.this_installation(folder))
+            plan = install.plan_keep(client, install.this_installation(folder))
             return [
                 f"registered this installation in {change.path}"
                 + (f" (as it was: {change.backup})" if change.backup else "")
