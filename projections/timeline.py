@@ -34,14 +34,26 @@ def decode_cursor(text: str) -> Cursor:
         raise InputError(f"no cursor of a timeline: {text[:60]!r}; ask for the first page again") from None
 
 
-def session_order(files: QueryFiles, session: str) -> list[int]:
-    """Ids of a session's shown rows in the order they happened.
+ROWS_AT_ONCE = 500
+
+
+def session_order(files: QueryFiles, session: str, upto: int | None = None) -> list[int]:
+    """Ids of a session's shown rows in the order they happened; `upto`: what had happened by that position (a transcript
+    that was read later tells of it too).
 
     Rows of a transcript stand in its order. Other rows (hooks not yet in the transcript, commands, documents) stand at
     their place by time, behind everything where they are newer.
     """
+    bound, parameters = "", list[Any]([session])
+    if upto is not None:
+        end = (upto + 1) << ORDINAL_BITS
+        bound = (
+            " AND (id < ? OR (source = 'record' AND occurred_at BETWEEN 1 AND "
+            "(SELECT max(occurred_at) FROM all_rows WHERE session = ? AND id < ?)))"
+        )
+        parameters += [end, session, end]
     records = files.fetch(
-        "SELECT id, source, occurred_at FROM shown WHERE session = ? ORDER BY id", [session]
+        f"SELECT id, source, occurred_at FROM shown WHERE session = ?{bound} ORDER BY id", parameters
     )
     spine: list[tuple[int, int]] = []  # time so far, id
     latest = 0
@@ -58,6 +70,12 @@ def session_order(files: QueryFiles, session: str) -> list[int]:
             at += 1
         out.append(row_id)
     return out + [row_id for _, row_id in others[at:]]
+
+
+def session_rows(files: QueryFiles, ids: Sequence[int], session: str) -> list[Row]:
+    """The rows of these ids that are shown, in this order."""
+    rows = _rows(files, ids, session)
+    return [rows[i] for i in ids if i in rows]
 
 
 def session_page(files: QueryFiles, session: str, start: int, end: int, order: Sequence[int]) -> TimelinePage:

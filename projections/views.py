@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from session_mgmt_mcp.projections.query_files import QueryFiles
     from session_mgmt_mcp.projections.ranking import Weights
     from session_mgmt_mcp.projections.regex_search import TimeLimit
+    from session_mgmt_mcp.projections.rows import Row
     from session_mgmt_mcp.projections.search import Search
+    from session_mgmt_mcp.projections.story import Story
     from session_mgmt_mcp.projections.tail import QueryReader
 
 LIMIT_MAX = 1000
@@ -184,6 +186,28 @@ class Views:
         with self._lock:
             files = self._files()
             return session_summary(files, resolve_session(files, id_or_prefix))
+
+    def session_rows(self, id_or_prefix: str, upto: int | None = None) -> "Iterator[Row]":
+        """A session's shown rows in the order they happened, those of events up to a position; read in pages, so that a
+        long session takes little memory. Other questions may be asked meanwhile. Raises InputError.
+        """
+        from session_mgmt_mcp.projections.sessions import resolve_session
+        from session_mgmt_mcp.projections.timeline import ROWS_AT_ONCE, session_order, session_rows
+
+        with self._lock:
+            files = self._files()
+            full = resolve_session(files, id_or_prefix)
+            order = session_order(files, full, upto)
+        for start in range(0, len(order), ROWS_AT_ONCE):
+            with self._lock:
+                page = session_rows(self._files(), order[start : start + ROWS_AT_ONCE], full)
+            yield from page
+
+    def story(self, id_or_prefix: str, upto: int | None = None, root: str = "") -> "Story":
+        """What a session was about and came to, up to a position. `root`: its project's. Raises InputError."""
+        from session_mgmt_mcp.projections.telling import session_story
+
+        return session_story(self.session_rows(id_or_prefix, upto), root)
 
     def status(self) -> ViewStatus:
         """How far the views are, and what they hold."""
