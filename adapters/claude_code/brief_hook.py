@@ -75,7 +75,9 @@ def _others(folder: str, root: str, session: str, news: "list[Unread]") -> "list
         if alive or (alive is None and time.time_ns() // 1000 - found.active_at < SILENT_US):
             where = "" if found.folder == root else f" in {beginning(found.folder)}"
             other = _Other(found.session, f"at work now{where}", found.prompt, found.prompted_at)
-            out.append(_with_news(other, told.pop(found.session, None)))
+            other = _with_news(other, told.pop(found.session, None))
+            if other.prompt or other.did:
+                out.append(other)
         else:
             dead[found.session] = found
     for one in told.values():

@@ -107,9 +107,7 @@ def _events(folder: str, after: int) -> "list[tuple[bytes, bytes]]":
     try:
         journals = list_journals(folder)
         ends = [first for first, _ in journals[1:]]  # the last one has none
-        wanted = [
-            path for (_, path), end in zip(journals, [*ends, after + 2], strict=True) if end > after + 1
-        ]
+        wanted = [path for n, (_, path) in enumerate(journals) if n == len(ends) or ends[n] > after + 1]
         for path in wanted[-JOURNALS_MAX:]:
             out += _events_in(path, after)
     except (OSError, SessionMgmtError):
