@@ -88,6 +88,10 @@ class PermissionRevoked(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+SEEN_WORDS = " belongs to the project "  # what rows say of a ProjectSeen and a ProjectJoined, between the folders
+JOINED_WORDS = " is one project with "
+
+
 class ProjectSeen(msgspec.Struct, frozen=True):
     """A working folder belongs to a project: worktrees and subfolders of one repository are one."""
 

@@ -14,7 +14,16 @@ from session_mgmt_mcp.projections.lexical import WATERMARK
 from session_mgmt_mcp.projections.matching import is_below
 from session_mgmt_mcp.projections.rows import Row
 
-__all__ = ["EDIT", "NO_FILTERS", "TIME_MAX", "Filters", "is_below", "named_project_sql", "project_sql"]
+__all__ = [
+    "EDIT",
+    "NO_FILTERS",
+    "TIME_MAX",
+    "Filters",
+    "any_project_sql",
+    "is_below",
+    "named_project_sql",
+    "project_sql",
+]
 
 TIME_MAX = (1 << 62) - 1
 _OF_SESSIONS = ("session", "project", "assistant")  # what the sessions' index knows
@@ -39,6 +48,10 @@ class Filters(NamedTuple):
     def values(self, name: str) -> tuple[str, ...]:
         """The wanted values of a name, of all groups."""
         return tuple(value for group, values in self.any_of if group == name for value in values)
+
+    def names(self, name: str) -> bool:
+        """Whether anything is asked or excluded by this name."""
+        return any(n == name for n, _ in (*self.any_of, *self.none_of))
 
     @property
     def phrases(self) -> tuple[str, ...]:
@@ -72,6 +85,19 @@ class Filters(NamedTuple):
             self.patterns + other.patterns,
             self.no_patterns + other.no_patterns,
             frozenset.intersection(*ids) if ids else None,
+        )
+
+    def widened(self, name: str, wider: Callable[[str], Sequence[str]]) -> "Filters":
+        """With all that `wider` makes of each value of a name, in its place."""
+
+        def values_of(values: Sequence[str]) -> tuple[str, ...]:
+            return tuple(dict.fromkeys(more for value in values for more in wider(value)))
+
+        return self._replace(
+            any_of=tuple((n, values_of(values) if n == name else values) for n, values in self.any_of),
+            none_of=tuple(
+                (n, v) for n, value in self.none_of for v in (wider(value) if n == name else (value,))
+            ),
         )
 
     def passes(self, row: Row) -> bool:
@@ -264,3 +290,9 @@ def named_project_sql(value: str) -> tuple[str, list[Any]]:
     if matching.is_absolute(value):
         return project_sql(value)
     return "regexp_full_match(project, ?)", [matching.below_pattern(value)]
+
+
+def any_project_sql(values: Sequence[str]) -> tuple[str, list[Any]]:
+    """The same for any of several."""
+    parts = [named_project_sql(value) for value in values]
+    return f"({' OR '.join(sql for sql, _ in parts)})", [p for _, parameters in parts for p in parameters]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from session_mgmt_mcp.core.errors import InputError
-from session_mgmt_mcp.projections.documents import _OWN_TOOL
+from session_mgmt_mcp.projections.documents import _OWN_TOOL, UNSEARCHED
 from session_mgmt_mcp.projections.filters import Filters, named_project_sql
 from session_mgmt_mcp.projections.matching import has_glob
 from session_mgmt_mcp.projections.query_files import QueryFiles
@@ -26,7 +26,9 @@ CHUNK_ROWS_MIN = 16_384  # of a stretch, whether they match the filters or not
 IDS_MAX = 100_000  # rows a pattern may be found in where words rank them
 _LINES = "(?m)"
 _SPACE = r"[\s\pZ\x{1c}-\x{1f}\x{85}]+"
-_NO_OWN_TOOL = f"NOT regexp_matches(tool, '^(?:{_OWN_TOOL.pattern})')"  # these rows are in no answer
+_FINDABLE = (  # other rows are in no answer
+    f"NOT regexp_matches(tool, '^(?:{_OWN_TOOL.pattern})') AND origin <> '{UNSEARCHED}'"
+)
 _INTERRUPTED = "Query interrupted"
 
 
@@ -207,7 +209,7 @@ def _stopped(limit: TimeLimit, stretches: list[_Stretch], done: int) -> str:
 
 def _condition(filters: Filters) -> tuple[str, list[Any]]:
     """What plain columns say of the filters, as SQL; rows that match it need not match them all."""
-    conditions, parameters = [_NO_OWN_TOOL], list[Any]()
+    conditions, parameters = [_FINDABLE], list[Any]()
     for column, value in (("occurred_at >= ?", filters.after), ("occurred_at < ?", filters.before)):
         if value is not None:
             conditions.append(column)

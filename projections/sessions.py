@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from session_mgmt_mcp.core.errors import InputError
-from session_mgmt_mcp.projections.filters import named_project_sql
+from session_mgmt_mcp.projections.filters import any_project_sql
 from session_mgmt_mcp.projections.query_files import QueryFiles
 from session_mgmt_mcp.projections.results import SessionSummary
 from session_mgmt_mcp.projections.rows import ORDINAL_BITS
 
 TITLE_CHARS_MAX = 120
 CANDIDATES_SHOWN_MAX = 8
+LOG_ASSISTANT = "session-mgmt"  # what commands append belongs to no session of an assistant
 
 _SUMMARY = f"""
 WITH titles AS (
@@ -48,12 +49,12 @@ LEFT JOIN project AS j USING (session)
 
 
 def list_sessions(
-    files: QueryFiles, *, project: str | None = None, assistant: str | None = None, limit: int = 50
+    files: QueryFiles, *, projects: Sequence[str] = (), assistant: str | None = None, limit: int = 50
 ) -> list[SessionSummary]:
-    """The sessions, the last active first. `project`: a folder or the name of one, and all below."""
-    conditions, parameters = ["true"], list[Any]()
-    if project is not None:
-        condition, values = named_project_sql(project)
+    """The sessions, the last active first. `projects`: any of these folders or names of folders, and all below."""
+    conditions, parameters = [f"assistant <> '{LOG_ASSISTANT}'"], list[Any]()
+    if projects:
+        condition, values = any_project_sql(projects)
         conditions.append(condition)
         parameters += values
     if assistant is not None:

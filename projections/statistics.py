@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from session_mgmt_mcp.projections.filters import named_project_sql
+from session_mgmt_mcp.projections.filters import any_project_sql
+from session_mgmt_mcp.projections.projects import SEEN, Projects
 from session_mgmt_mcp.projections.query_files import QueryFiles
 from session_mgmt_mcp.projections.rows import ORDINAL_BITS
 
@@ -95,15 +96,16 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 def statistics(
     files: QueryFiles,
     *,
+    projects: Projects,
     project: str | None = None,
     after: int | None = None,
     before: int | None = None,
     top: int = TOP,
 ) -> Statistics:
     """Sums over the rows people see. `after` (inclusive) and `before` are µs since the epoch; rows without a time are
-    in neither. `top`: how many projects, tools and files at most.
+    in neither. `projects`: which folders are one; `top`: how many projects, tools and files at most.
     """
-    asked = _Asked(files, project, after, before)
+    asked = _Asked(files, projects.widened(project) if project is not None else (), after, before)
     totals = asked.fetch(f"SELECT {_COUNTS} FROM shown WHERE {{where}}")[0]
     return Statistics(
         sessions=totals[0],
@@ -113,8 +115,8 @@ def statistics(
         first_at=totals[4],
         last_at=totals[5],
         days=_days(asked),
-        projects=_activity(asked, "project", top),
-        assistants=_activity(asked, "assistant", top),
+        projects=_in_projects(asked, projects, top),
+        assistants=_activities(asked.fetch(_ASSISTANTS, top)),
         tools=[ToolUse(tool=r[0], calls=r[1], failed=r[2]) for r in asked.fetch(_TOOLS, top)],
         files=[EditedFile(file=r[0], edits=r[1], sessions=r[2]) for r in asked.fetch(_FILES, top)],
         tokens=_tokens(asked),
@@ -125,11 +127,13 @@ def statistics(
 class _Asked:
     """The rows asked for: a condition on `shown`."""
 
-    def __init__(self, files: QueryFiles, project: str | None, after: int | None, before: int | None) -> None:
+    def __init__(
+        self, files: QueryFiles, projects: Sequence[str], after: int | None, before: int | None
+    ) -> None:
         self._files = files
         conditions, self._parameters = [], list[Any]()
-        if project is not None:
-            condition, values = named_project_sql(project)
+        if projects:
+            condition, values = any_project_sql(projects)
             conditions.append(condition)
             self._parameters += values
         for condition, value in (("occurred_at >= ?", after), ("occurred_at < ?", before)):
@@ -137,7 +141,7 @@ class _Asked:
                 conditions += [condition, "occurred_at > 0"]
                 self._parameters.append(value)
         self.whole = not conditions
-        self._where = " AND ".join(conditions) or "true"
+        self._where = " AND ".join([f"origin <> '{SEEN}'", *conditions])  # the log's own, not what was done
 
     def fetch(self, sql: str, *more: Any) -> list[tuple[Any, ...]]:
         """Of SQL with `{where}` once, before any other parameter."""
@@ -148,6 +152,15 @@ _COUNTS = (
     "count(DISTINCT session), count(*) FILTER (kind = 'PromptSubmitted'), count(*) FILTER (kind = 'ToolCalled'), "
     "count(*), coalesce(min(occurred_at) FILTER (occurred_at > 0), 0), coalesce(max(occurred_at), 0)"
 )
+_PROJECTS = f"""
+SELECT root, {_COUNTS} FROM (SELECT * FROM shown WHERE {{where}})
+JOIN (SELECT unnest(?) AS project, unnest(?) AS root) USING (project)
+GROUP BY root ORDER BY count(*) DESC, root LIMIT ?
+"""
+_ASSISTANTS = f"""
+SELECT assistant, {_COUNTS} FROM shown WHERE {{where}} AND assistant <> ''
+GROUP BY assistant ORDER BY count(*) DESC, assistant LIMIT ?
+"""
 _DAYS = f"""
 SELECT occurred_at // {_SLOT_US}, session, count(*), count(*) FILTER (kind = 'PromptSubmitted')
 FROM shown WHERE {{where}} AND occurred_at > 0 GROUP BY ALL
@@ -180,12 +193,15 @@ FROM (
 """
 
 
-def _activity(asked: _Asked, column: str, top: int) -> list[Activity]:
-    found = asked.fetch(
-        f"SELECT {column}, {_COUNTS} FROM shown WHERE {{where}} AND {column} <> '' GROUP BY {column} "
-        f"ORDER BY count(*) DESC, {column} LIMIT ?",
-        top,
-    )
+def _in_projects(asked: _Asked, projects: Projects, top: int) -> list[Activity]:
+    """Of all folders of a project together."""
+    folders = [
+        r[0] for r in asked.fetch("SELECT DISTINCT project FROM shown WHERE {where} AND project <> ''")
+    ]
+    return _activities(asked.fetch(_PROJECTS, folders, [projects.root_of(f) for f in folders], top))
+
+
+def _activities(found: Sequence[Sequence[Any]]) -> list[Activity]:
     return [
         Activity(name=r[0], sessions=r[1], prompts=r[2], tool_calls=r[3], actions=r[4], last_at=r[6])
         for r in found

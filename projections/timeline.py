@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from session_mgmt_mcp.core.envelope import EventType
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.projections.query_files import QueryFiles
 from session_mgmt_mcp.projections.results import TimelinePage, Turn
@@ -143,6 +144,7 @@ def log_page(files: QueryFiles, limit: int, cursor: Cursor | None = None) -> Tim
     if cursor is not None:
         condition, direction = ("id > ?", "ASC") if cursor.later else ("id < ?", "DESC")
         parameters = [cursor.id]
+    condition += f" AND origin <> '{EventType.PROJECT_SEEN}'"  # nobody did that
     found = files.fetch(
         f"SELECT id FROM shown WHERE {condition} ORDER BY id {direction} LIMIT {limit + 1}", parameters
     )

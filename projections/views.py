@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.core.ports import EventLog
 from session_mgmt_mcp.projections.protocol import views_folder
@@ -14,6 +16,7 @@ from session_mgmt_mcp.projections.results import Moments, SessionSummary, Timeli
 if TYPE_CHECKING:
     from session_mgmt_mcp.projections.filters import Wanted
     from session_mgmt_mcp.projections.meaning import EmbedsQueries, Meaning
+    from session_mgmt_mcp.projections.projects import Projects, ProjectsReader
     from session_mgmt_mcp.projections.query_files import QueryFiles
     from session_mgmt_mcp.projections.ranking import Weights
     from session_mgmt_mcp.projections.regex_search import TimeLimit
@@ -49,6 +52,7 @@ class Views:
         self._lock = threading.RLock()
         self._reader: QueryReader | None = None
         self._search: Search | None = None
+        self._projects: ProjectsReader | None = None
 
     def refresh(self) -> None:
         """Take in what was appended or published."""
@@ -118,7 +122,7 @@ class Views:
 
         limit = _limit(limit)
         with self._lock:
-            _, search = self._refresh()
+            reader, search = self._refresh()
 
             def full(name: str) -> str:
                 return resolve_session(self._files(), name)
@@ -139,7 +143,10 @@ class Views:
                 after=after,
                 before=before,
             )
-            return search.search(text, limit, asked.joined(given), time_limit)
+            filters = asked.joined(given)
+            if filters.names("project"):
+                filters = self._projects_of(reader).widen(filters)
+            return search.search(text, limit, filters, time_limit)
 
     def timeline(
         self,
@@ -172,12 +179,28 @@ class Views:
     def sessions(
         self, *, project: str | None = None, assistant: str | None = None, limit: int = 50
     ) -> list[SessionSummary]:
-        """The sessions, the last active first."""
+        """The sessions, the last active first. Of `project` in all its folders; each with the root of its project."""
         from session_mgmt_mcp.projections.sessions import list_sessions
 
         limit = _limit(limit)
         with self._lock:
-            return list_sessions(self._files(), project=project, assistant=assistant, limit=limit)
+            reader = self._refresh_reader()
+            projects = self._projects_of(reader)
+            wanted = projects.widened(project) if project is not None else ()
+            found = list_sessions(reader.sql(), projects=wanted, assistant=assistant, limit=limit)
+            return [msgspec.structs.replace(s, project=projects.root_of(s.project)) for s in found]
+
+    def projects(self) -> "Projects":
+        """Which working folders are one project, as of now."""
+        with self._lock:
+            return self._projects_of(self._refresh_reader())
+
+    def _projects_of(self, reader: "QueryReader") -> "Projects":
+        if self._projects is None:
+            from session_mgmt_mcp.projections.projects import ProjectsReader
+
+            self._projects = ProjectsReader()
+        return self._projects.current(reader)
 
     def session(self, id_or_prefix: str) -> SessionSummary:
         """Raises InputError that names candidates where the id is unknown or ambiguous."""
@@ -243,7 +266,7 @@ class Views:
         with self._lock:
             if self._reader is not None:
                 self._reader.close()
-            self._reader = self._search = None
+            self._reader = self._search = self._projects = None
 
 
 def _limit(limit: int) -> int:

@@ -21,6 +21,7 @@ COMMANDS = {
     "show": "print a session, or what lies around a position",
     "timeline": "walk through what happened: the newest, one session, or around a position",
     "stats": "activity over time, projects, tools, files, tokens",
+    "projects": "list projects with their folders; join what was moved or renamed",
     "remember": "store a reflection",
     "status": "what is captured, how far the views are, what is wrong",
     "audit": "verify the log, list who did what when, sign the chain head and check signed ones",

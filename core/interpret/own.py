@@ -113,7 +113,7 @@ def interpret_project(event: Event, payload: bytes) -> Facts:
     """Raises NotAnObjectError."""
     seen = read_object(payload, _seen)
     facts = Facts(event, project=seen.folder)
-    facts.note(event.envelope.event_type, f"{seen.folder} belongs to the project {seen.root}")
+    facts.note(event.envelope.event_type, seen.folder + events.SEEN_WORDS + seen.root)
     return facts
 
 
@@ -121,7 +121,7 @@ def interpret_join(event: Event, payload: bytes) -> Facts:
     """Raises NotAnObjectError."""
     joined = read_object(payload, _joined)
     facts = Facts(event, project=joined.new)
-    text = f"{joined.old} is one project with {joined.new}"
+    text = joined.old + events.JOINED_WORDS + joined.new
     if joined.old == joined.new:
         text = f"{joined.old} is a project of its own"
     facts.note(event.envelope.event_type, text, event.envelope.actor)

@@ -31,8 +31,17 @@ def run(args: argparse.Namespace) -> int:
 
     if not 1 <= args.top <= 1000:
         raise InputError(f"--top {args.top}: give a number from 1 to 1000")
-    with App.open() as app, app.views.reading() as files:
-        found = statistics(files, project=args.project, after=args.after, before=args.before, top=args.top)
+    with App.open() as app:
+        projects = app.views.projects()
+        with app.views.reading() as files:
+            found = statistics(
+                files,
+                projects=projects,
+                project=args.project,
+                after=args.after,
+                before=args.before,
+                top=args.top,
+            )
     if args.json:
         emit_json(statistics_json(found))
     elif found.actions:
