@@ -26,8 +26,9 @@ _compiled: dict[bytes, "re.Pattern[bytes]"] = {}
 _TAG = rb"(?i:(?<!\\)(?:<|\\+u003c)(?P<close>\\*/)?private\s*(?:>|\\+u003e))"
 _PEM_BEGIN = rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
 _PEM_END = rb"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-_PEM_MATERIAL = rb"(?=[a-z0-9+/]*[A-Z])[A-Za-z0-9+/]{24,}"
+_PEM_MATERIAL = rb"(?=[a-z0-9+/]{0,64}[A-Z])[A-Za-z0-9+/]{24,}"
 _PEM_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\\\r\n"
+_KEY_BYTES_MAX = 16_384  # one of 16,384 bits in PEM has 12,700
 _TOKEN_BYTES = _PEM_BYTES[:62] + b"_-"
 _QUOTES = b"\\\"'` \t"
 _DIGITS = b"0123456789"
@@ -122,10 +123,11 @@ def _literals_in(payload: bytes) -> list[tuple[int, bytes]]:
 def _spans(payload: bytes) -> list[_Span]:
     spans: list[_Span] = []
     private = keys = False
-    for at, literal in _literals_in(payload):
+    done: dict[int, int] = {}  # where the last match of a rule ends: within it there is nothing more to find
+    for at, literal in sorted(_literals_in(payload)):
         for order in LITERALS[literal]:
-            if _may_be(payload, at, literal, RULES[order][3]):
-                _try_rule(order, payload, at, spans)
+            if at >= done.get(order, 0) and _may_be(payload, at, literal, RULES[order][3]):
+                done[order] = _try_rule(order, payload, at, spans)
         private = private or literal in PRIVATE_LITERALS
         keys = keys or literal in KEY_LITERALS
     if private:
@@ -186,7 +188,8 @@ def _pattern(source: bytes) -> "re.Pattern[bytes]":
     return pattern
 
 
-def _try_rule(order: int, payload: bytes, at: int, spans: list[_Span]) -> None:
+def _try_rule(order: int, payload: bytes, at: int, spans: list[_Span]) -> int:
+    """Add the span of the rule that a literal at `at` calls for. Where what matched ends, 0 where nothing did."""
     name, _, source, follows = RULES[order]
     start = at
     if isinstance(follows, int) and follows < 0:
@@ -196,12 +199,13 @@ def _try_rule(order: int, payload: bytes, at: int, spans: list[_Span]) -> None:
             letter = payload[start : start + 1]
             start += 5 if letter == b"u" else letter in (b"n", b"r", b"t", b"b", b"f")
     if name in CONTEXT and CONTEXT[name] not in payload[max(0, at - 400) : at].lower():
-        return
+        return 0
     match = _pattern(source).match(payload, start)
     if match is None or not is_secret(name, match):
-        return
+        return 0
     group = str(match.lastgroup) if match.lastgroup else 0
     spans.append((match.start(group), match.end(group), order, name, b"[redacted:" + name.encode() + b"]"))
+    return match.end()
 
 
 def _replace(payload: bytes, spans: list[_Span], counts: dict[str, int]) -> bytes:
@@ -224,15 +228,17 @@ def _private_spans(payload: bytes, spans: list[_Span]) -> None:
     """`<private>` up to its `</private>`, nested ones counted; unclosed, to the end of its string."""
     tags = list(_pattern(_TAG).finditer(payload))
     strings = _is_json(payload) if tags else False
-    done = 0
+    done = limit = 0
     for index, tag in enumerate(tags):
         if tag["close"] or tag.start() < done:
             continue
-        done = _string_end(payload, tag.end()) if strings else len(payload)
-        body_end = done
+        if tag.end() > limit:
+            limit = _string_end(payload, tag.end()) if strings else len(payload)
+        body_end = done = limit
         depth = 1
-        for other in tags[index + 1 :]:
-            if other.end() > done:
+        for following in range(index + 1, len(tags)):
+            other = tags[following]
+            if other.end() > limit:
                 break
             depth += -1 if other["close"] else 1
             if depth == 0:
@@ -244,25 +250,27 @@ def _private_spans(payload: bytes, spans: list[_Span]) -> None:
 
 def _key_spans(payload: bytes, spans: list[_Span]) -> None:
     """Private keys in PEM form; also torn ones, whose end or beginning is missing. A header alone is no key."""
-    strings: bool | None = None
     mark = b"[redacted:" + PRIVATE_KEY.encode() + b"]"
     material = _pattern(_PEM_MATERIAL)
-    done = 0
-    for begin in _pattern(_PEM_BEGIN).finditer(payload):
+    begins, ends = list(_pattern(_PEM_BEGIN).finditer(payload)), list(_pattern(_PEM_END).finditer(payload))
+    strings = _is_json(payload) if begins else False
+    done = limit = following = 0
+    for begin in begins:
         if begin.start() < done:
             continue
-        if strings is None:
-            strings = _is_json(payload)
-        limit = _string_end(payload, begin.end()) if strings else len(payload)
-        end = _pattern(_PEM_END).search(payload, begin.end(), limit)
+        if begin.end() > limit:
+            limit = _string_end(payload, begin.end()) if strings else len(payload)
+        while following < len(ends) and ends[following].start() < begin.end():
+            following += 1
+        end = ends[following] if following < len(ends) and ends[following].end() <= limit else None
         # without an end, the key has to start right away: code that only mentions the header goes on with other things
         until = end.start() if end else min(limit, begin.end() + 96)
         if material.search(payload, begin.end(), until):
             done = end.end() if end else limit
             spans.append((begin.start(), done, -1, PRIVATE_KEY, mark))
-    for end in _pattern(_PEM_END).finditer(payload):
-        head = payload[: end.start()]
-        start = len(head.rstrip(_PEM_BYTES))
+    for end in ends:
+        head = payload[max(0, end.start() - _KEY_BYTES_MAX) : end.start()]
+        start = end.start() - len(head) + len(head.rstrip(_PEM_BYTES))
         if material.search(payload, start, end.start()):
             spans.append((start, end.end(), -1, PRIVATE_KEY, mark))
 

@@ -14,14 +14,15 @@ ASSIGNED, LOGIN, USER = b"=:", b"@", b"u:"
 
 _SLASH = rb"\\{0,8}/"
 # between a name and its value: quotes (escaped at any depth of JSON in JSON), blanks, one separator
-_ASSIGNED = rb"""[\\"'`]{0,8}[ \t]{0,4}(?::=|=>|=|:|,)[ \t]{0,4}[\\"'`]{0,8}"""
+_QUOTE = rb"(?:\\{0,8}[\"'`])"  # never a backslash alone: it may be half of an escape
+_ASSIGNED = _QUOTE + rb"{0,2}[ \t]{0,4}(?::=|=>|=|:|,)[ \t]{0,4}" + _QUOTE + rb"{0,2}"
 _AUTHORIZATION = (
     rb"(?i:authorization)[\\\"'`\s:=,]{1,16}(?i:bearer|token|basic|bot|ssws|api-?key|splunk|geniekey) {1,4}"
-    rb"(?P<secret>(?=[A-Za-z+/._~-]*[0-9=])[\w.~+/=-]{8,})"
+    rb"(?P<secret>(?=[A-Za-z+/._~-]{0,90}[0-9=])[\w.~+/=-]{8,})"
 )
 # a quoted value; one right after `=`, as in an environment file; one that ends its line after `: `, as in YAML
 _VALUE = (
-    rb"(?:[\\\"'`]{0,8}[ \t]{0,4}(?::=|=>|=|:)[ \t]{0,4}\\{0,8}[\"'`](?P<quoted>[^\s\"'\\`]{8,200})\\{0,8}[\"'`]"
+    rb"(?:(?:\\{0,8}[\"'`]){0,2}[ \t]{0,4}(?::=|=>|=|:)[ \t]{0,4}\\{0,8}[\"'`](?P<quoted>[^\s\"'\\`]{8,200})\\{0,8}[\"'`]"
     rb"|=(?P<plain>[^\s\"'\\`;,()\[&|<>]{8,200}+)(?![(\[])"
     rb"|:[ \t]{1,4}(?P<listed>[^\s\"'\\`;,()\[&|<>]{8,200}+)(?=\\|$|[\r\n\"]))"
 )
@@ -75,7 +76,7 @@ NAMED_RULES: tuple[Rule, ...] = (
     (
         "authorization",
         (b"bearer ",),
-        rb"[Bb]earer {1,4}(?P<secret>(?=[A-Za-z+/._~-]*[0-9])[\w.~+/-]{20,}={0,2})",
+        rb"[Bb]earer {1,4}(?P<secret>(?=[A-Za-z+/._~-]{0,60}[0-9])[\w.~+/-]{20,}={0,2})",
         20,
     ),
     (
@@ -83,29 +84,29 @@ NAMED_RULES: tuple[Rule, ...] = (
         (b"-key: ", b"-token: ", b"apikey: "),
         (
             rb"(?i:[\w-]{0,40}(?:api-?key|(?:auth|access|private|job|deploy|vault|session)-token|subscription-key)): {1,4}"
-            rb"(?P<secret>(?=[A-Za-z+/_.~-]*[0-9])[\w.~+/-]{16,}={0,2})"
+            rb"(?P<secret>(?=[A-Za-z+/_.~-]{0,60}[0-9])[\w.~+/-]{16,}={0,2})"
         ),
         -16,
     ),
     (
         "basic-auth",  # of .npmrc and of Docker's config.json; base64 of user:password
         (b"_auth", b'auth"', b"auth\\"),
-        rb"_?auth(?:=|[\\\"]{1,8}[ \t]{0,4}:[ \t]{0,4}[\\\"]{1,8})(?P<secret>[A-Za-z0-9+/]{12,}={0,2})",
+        rb"_?auth(?:=|\\{0,8}\"[ \t]{0,4}:[ \t]{0,4}\\{0,8}\")(?P<secret>[A-Za-z0-9+/]{12,}={0,2})",
         ASSIGNED,
     ),
     (
         "curl-user",
         (b" -u ", b"--user "),
         (
-            rb"(?: -u|--user) {1,4}\\{0,8}[\"'`]?(?:[^\s:\"'\\`/]{1,80}):"
-            rb"(?P<secret>(?=[^\s\"'\\`]*[A-Za-z])(?!\[redacted|//)[^\s\"'\\`$]{4,200})"
+            rb"(?: -u|--user) {1,4}(?:\\{0,8}[\"'`])?(?:[^\s:\"'\\`/]{1,80}):"
+            rb"(?P<secret>(?=[^\s\"'\\`]{0,60}[A-Za-z])(?!\[redacted|//)[^\s\"'\\`$]{4,200})"
         ),
         USER,
     ),
     (
         "sshpass",
         (b"sshpass -p",),
-        rb"sshpass -p {0,4}\\{0,8}[\"'`]?(?P<secret>(?!\[redacted)[^\s\"'\\`$]{4,200})",
+        rb"sshpass -p {0,4}(?:\\{0,8}[\"'`])?(?P<secret>(?!\[redacted)[^\s\"'\\`$]{4,200})",
         0,
     ),
     (
