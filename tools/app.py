@@ -15,6 +15,7 @@ from session_mgmt_mcp.adapters.claude_code.importer import (
     import_files,
 )
 from session_mgmt_mcp.adapters.mcp.services import Narrowing
+from session_mgmt_mcp.core.entropy import redact_thorough, redact_thorough_many
 from session_mgmt_mcp.core.envelope import (
     Envelope,
     Event,
@@ -29,8 +30,6 @@ from session_mgmt_mcp.core.envelope import (
 from session_mgmt_mcp.core.errors import AppendError, DataFolderError, IdempotencyConflictError, InputError
 from session_mgmt_mcp.core.events import ReflectionStored
 from session_mgmt_mcp.core.log.log import FileLog
-from session_mgmt_mcp.core.redact import redact
-from session_mgmt_mcp.core.redact_batch import redact_many
 from session_mgmt_mcp.core.settings import DATA_DIR_VARIABLE, data_dir
 from session_mgmt_mcp.projections.results import Moments, SessionSummary, TimelinePage
 from session_mgmt_mcp.projections.views import Views
@@ -87,7 +86,11 @@ class App:
     ) -> ImportReport:
         """Append what these transcripts and folders hold; reading all of it again appends nothing."""
         return import_files(
-            find_transcripts(paths), self.log, redact=redact, redact_many=redact_many, progress=progress
+            find_transcripts(paths),
+            self.log,
+            redact=redact_thorough,
+            redact_many=redact_thorough_many,
+            progress=progress,
         )
 
     def maintain(
@@ -150,7 +153,7 @@ class App:
         event_id = capture_id("session-mgmt", "command", key) if key else uuid7(now)
         stream = f"claude-code/{session}" if session else "session-mgmt/log"
         envelope = Envelope(stream, event_type, 1, now, now, actor, Source.COMMAND)
-        return self.log.append([NewEvent(event_id, envelope, redact(payload))], dedupe=bool(key))[0]
+        return self.log.append([NewEvent(event_id, envelope, redact_thorough(payload))], dedupe=bool(key))[0]
 
     # -- pause ---------------------------------------------------------------------------------------------------
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from session_mgmt_mcp.adapters.generic import importer as generic
 from session_mgmt_mcp.adapters.importing import ImportReport, Progress
+from session_mgmt_mcp.core.entropy import redact_thorough, redact_thorough_many
 from session_mgmt_mcp.core.errors import InputError
-from session_mgmt_mcp.core.redact import redact
-from session_mgmt_mcp.core.redact_batch import redact_many
 from session_mgmt_mcp.tools.app import App
 
 AUTO, CLAUDE_CODE, GENERIC = "auto", "claude-code", "generic"
@@ -46,7 +45,9 @@ def import_paths(
         report = app.import_claude(transcripts, progress)
     if inputs:
         report = report.joined(
-            generic.import_entries(inputs, app.log, redact=redact, redact_many=redact_many, progress=progress)
+            generic.import_entries(
+                inputs, app.log, redact=redact_thorough, redact_many=redact_thorough_many, progress=progress
+            )
         )
     return report
 
