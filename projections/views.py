@@ -232,6 +232,11 @@ class Views:
 
         return session_story(self.session_rows(id_or_prefix, upto), root)
 
+    def payload(self, position: int) -> bytes | None:
+        """What the log holds at a position; None where there is nothing, or no more."""
+        event = self._log.get([position]).get(position)
+        return event.payload if event is not None else None
+
     def status(self) -> ViewStatus:
         """How far the views are, and what they hold."""
         from session_mgmt_mcp.projections.vector_status import vector_status
