@@ -10,25 +10,26 @@ from pathlib import Path
 
 import msgspec
 
-from session_mgmt_mcp.adapters.claude_code.capture import spawn_maintenance
+from session_mgmt_mcp.adapters.claude_code.capture import MAINTAINED, spawn_maintenance
 from session_mgmt_mcp.adapters.claude_code.importer import ImportReport, import_files
 from session_mgmt_mcp.adapters.claude_code.live import LiveTranscripts
+from session_mgmt_mcp.core.entropy import redact_thorough, redact_thorough_many
 from session_mgmt_mcp.core.errors import DataFolderError, LockTimeoutError
 from session_mgmt_mcp.core.log.compact import compact
 from session_mgmt_mcp.core.log.journals import list_journals, try_lock
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.seal import seal
 from session_mgmt_mcp.core.log.spool import drain
-from session_mgmt_mcp.core.redact import redact
-from session_mgmt_mcp.core.redact_batch import redact_many
 from session_mgmt_mcp.projections import publish
-from session_mgmt_mcp.tools import forget_finish, retention
+from session_mgmt_mcp.tools import forget_finish, projects, retention
 
 logger = logging.getLogger(__name__)
 
 DUE_EVENTS = 8_000
 DUE_AGE_S = 15 * 60
+ASKED_MAX = 20  # passes for those who came meanwhile; a file that cannot be removed would ask for ever
 _POLL_S = 0.05
+_ASKED = "views/due"  # somebody wants a pass that begins from now on
 
 Report = Callable[[str, int, int], None]  # what is being done, how far, of how much (0: unknown)
 
@@ -67,21 +68,46 @@ def maintenance_lock(folder: str, wait_s: float) -> Iterator[None]:
 def maintain(
     log: FileLog, *, wait_s: float = 0, force: bool = False, report: Report | None = None
 ) -> MaintenanceReport:
-    """One pass. With `force` the open journal is sealed however young it is.
+    """One pass, and another one where it was asked for meanwhile; what the last one did. With `force` the open journal is
+    sealed however young it is.
 
     Raises LockTimeoutError where another process is at it; interrupting it anywhere loses nothing.
     """
+    done = _pass(log, wait_s, force, report)
+    # Who asked found the lock held and left: looked at after the lock is free, or an ask would be lost in between.
+    for _ in range(ASKED_MAX):
+        if not os.path.exists(f"{log.folder}/{_ASKED}"):
+            break
+        try:
+            done = _pass(log, 0, False, report)
+        except LockTimeoutError:
+            break
+    return done
+
+
+def ask(folder: str) -> None:
+    """Want a pass that begins from now on: before trying for the lock, so that whoever holds it goes on with another."""
+    _stamp(f"{folder}/{_ASKED}")
+
+
+def _pass(log: FileLog, wait_s: float, force: bool, report: Report | None) -> MaintenanceReport:
     say = report or (lambda *_: None)
     with maintenance_lock(log.folder, wait_s):
+        _stamp(log.folder + MAINTAINED)
+        with contextlib.suppress(OSError):
+            os.unlink(f"{log.folder}/{_ASKED}")
         unspooled, unreadable = drain(log)
         say("importing transcripts of live sessions", 0, 0)
         imported = _import_live(log)
+        noted = projects.note_new(log)
         if force or _due(log):
             log.roll()
         head = log.head().position
         manifest = seal(log.folder, log.log_id, lambda last: say("sealing the journal", last, head))
         completed = forget_finish.complete(log, say)
         views = publish.update(log, Path(log.folder), lambda *at: say(f"building the {at[0]} view", *at[1:]))
+        if not noted:
+            projects.note_new(log)
         again = forget_finish.forget_again(log, say)
         forgotten = len(completed) + len(again) + _retain(log, say)
         # last: nobody waits for it, and what was just forgotten makes small segments
@@ -89,6 +115,12 @@ def maintain(
         return MaintenanceReport(
             unspooled, unreadable, imported, manifest.last, views["indexed"], forgotten=forgotten
         )
+
+
+def _stamp(path: str) -> None:
+    """Give a file the present as its time of change. It only saves work, so where it cannot be had nothing happens."""
+    with contextlib.suppress(OSError):
+        Path(path).touch(mode=0o600)
 
 
 def _retain(log: FileLog, say: Report) -> int:
@@ -106,8 +138,8 @@ def _import_live(log: FileLog) -> ImportReport:
     report = import_files(
         paths,
         log,
-        redact=redact,
-        redact_many=redact_many,
+        redact=redact_thorough,
+        redact_many=redact_thorough_many,
         bookmarks=live.bookmarks,
         leave_out=live.was_paused,
     )

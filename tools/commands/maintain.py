@@ -7,6 +7,7 @@ import time
 import msgspec
 
 from session_mgmt_mcp.core.errors import LockTimeoutError
+from session_mgmt_mcp.tools import maintenance
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import emit_json, note
 from session_mgmt_mcp.tools.progress import stages
@@ -27,6 +28,8 @@ def run(args: argparse.Namespace) -> int:
     """0 also where another process was at it. Without --once: a pass a minute until interrupted."""
     os.nice(_NICENESS)
     with App.open() as app:
+        if args.once:
+            maintenance.ask(app.log.folder)
         while True:
             try:
                 with stages() as show:
