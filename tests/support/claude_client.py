@@ -3,9 +3,12 @@
 import json
 import os
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Lock, Thread
+from signal import SIGKILL
+from threading import Lock, Thread, Timer
 from types import TracebackType
 from typing import Any, Self
 
@@ -114,6 +117,136 @@ def _stream(message: dict[str, Any], block: dict[str, Any], stop: str) -> bytes:
     return "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in events).encode()
 
 
+def client_environment(clients: Path, home: Path, url: str) -> dict[str, str]:
+    """What the client is started with: nothing of the machine's own settings, no network but the scripted model."""
+    return {
+        "HOME": str(home),
+        "SESSION_MGMT_EMBED": "off",
+        "PATH": f"{clients}:/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "ANTHROPIC_BASE_URL": url,
+        "ANTHROPIC_API_KEY": "none",
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "DISABLE_AUTOUPDATER": "1",
+        "ENABLE_TOOL_SEARCH": "false",
+        "MCP_CONNECTION_NONBLOCKING": "0",
+        "GIT_CONFIG_COUNT": "2",
+        "GIT_CONFIG_KEY_0": "user.name",
+        "GIT_CONFIG_VALUE_0": "t",
+        "GIT_CONFIG_KEY_1": "user.email",
+        "GIT_CONFIG_VALUE_1": "t@example.com",
+    }
+
+
+class Conversation:
+    """A session that goes on as long as it is talked to. Leaving it ends the client as its user would."""
+
+    def __init__(self, clients: Path, home: Path, work: Path, turns: list[Any], tools: str) -> None:
+        self.model = ScriptedModel(turns)
+        self.printed: list[dict[str, Any]] = []
+        self._watchdog = Timer(TIMEOUT_S, self.kill)
+        self._client = subprocess.Popen(
+            [
+                *(str(clients / "claude"), "-p", "--allowedTools", tools, "--include-hook-events"),
+                *("--input-format", "stream-json", "--output-format", "stream-json", "--verbose"),
+            ],
+            cwd=work,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=client_environment(clients, home, self.model.url),
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Self:
+        self.model.__enter__()
+        self._watchdog.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._client.stdin is not None:
+                self._client.stdin.close()
+            self.printed += list(self._lines())
+            self._client.wait()
+        finally:
+            self._watchdog.cancel()
+            with suppress(ProcessLookupError):
+                os.killpg(self._client.pid, SIGKILL)  # what a killed client left behind
+            self.model.__exit__(kind, error, trace)
+
+    def say(self, text: str) -> list[dict[str, Any]]:
+        """Say something and wait for the end of the turn: what the client printed for it."""
+        return self._until(text, lambda event: event["type"] == "result")
+
+    def say_and_wait_for_tool(self, text: str, tool: str) -> None:
+        """Say something and wait until the tool is called."""
+
+        def calls(event: dict[str, Any]) -> bool:
+            content = event.get("message", {}).get("content", ()) if event["type"] == "assistant" else ()
+            return any(block.get("type") == "tool_use" and block["name"] == tool for block in content)
+
+        self._until(text, calls)
+        self._until(
+            None, lambda event: event.get("hook_name") == f"PreToolUse:{tool}" and "exit_code" in event
+        )
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._client.kill()
+
+    @property
+    def session(self) -> str:
+        return next(event["session_id"] for event in self.printed if "session_id" in event)
+
+    def hook_answers(self, hook: str) -> list[str]:
+        """What the hooks of this name (`SessionStart:startup`) printed, those that printed something."""
+        return [
+            event["stdout"]
+            for event in self.printed
+            if event.get("hook_name") == hook and event.get("stdout")
+        ]
+
+    def hook_failures(self) -> list[dict[str, Any]]:
+        """What the client was told by hooks that did not simply succeed."""
+        return [e for e in self.printed if e.get("subtype") == "hook_response" and e["outcome"] != "success"]
+
+    def _until(self, text: str | None, done: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+        if text is not None:
+            assert self._client.stdin is not None
+            message = {"type": "user", "message": {"role": "user", "content": text}}
+            self._client.stdin.write(json.dumps(message).encode() + b"\n")
+            self._client.stdin.flush()
+        seen = []
+        for event in self._lines():
+            self.printed.append(event)
+            seen.append(event)
+            if done(event):
+                return seen
+        raise AssertionError(f"the client left: {self.printed[-3:]}")
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        assert self._client.stdout is not None
+        for line in self._client.stdout:
+            try:
+                yield json.loads(line)
+            except ValueError:  # the last line of a killed client
+                return
+
+
+def shown_text(request: dict[str, Any]) -> str:
+    """All text of a request to the model."""
+    parts = []
+    blocks = [request.get("system"), *(message["content"] for message in request["messages"])]
+    for content in blocks:
+        for block in content if isinstance(content, list) else [{"text": content}]:
+            inner = block.get("text") or block.get("content") or ""
+            parts.append(inner if isinstance(inner, str) else json.dumps(inner))
+    return "\n".join(parts)
+
+
 def run_session(
     clients: Path,
     home: Path,
@@ -127,24 +260,13 @@ def run_session(
         done = subprocess.run(
             [
                 *(str(clients / "claude"), "-p", prompt, "--allowedTools", tools),
-                *("--output-format", "stream-json", "--verbose"),
+                *("--output-format", "stream-json", "--verbose", "--include-hook-events"),
             ],
             check=True,
             cwd=work,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=TIMEOUT_S,
-            env={
-                "HOME": str(home),
-                "SESSION_MGMT_EMBED": "off",
-                "PATH": f"{clients}:/usr/local/bin:/usr/bin:/bin",
-                "LANG": "C.UTF-8",
-                "ANTHROPIC_BASE_URL": model.url,
-                "ANTHROPIC_API_KEY": "none",
-                "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-                "DISABLE_AUTOUPDATER": "1",
-                "ENABLE_TOOL_SEARCH": "false",
-                "MCP_CONNECTION_NONBLOCKING": "0",
-            },
+            env=client_environment(clients, home, model.url),
         )
     return [json.loads(line) for line in done.stdout.splitlines()], model.requests
