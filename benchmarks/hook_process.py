@@ -69,7 +69,7 @@ def prepare(folder: str, where: str) -> None:
     os.mkdir(f"{where}/.git")
     root = identify(f"{where}/src").root
     text = b"- decided: dates in tests are always UTC, see [1042]\\n" * 60
-    briefs.write(briefs.project_path(folder, root), briefs.Prepared(0, 1, text))
+    briefs.write(briefs.project_path(folder, root), briefs.Prepared(0, text, text))
     for number in range(3):
         other = live.Live(f"other-{number}")
         other.folder = other.root = root

@@ -1,8 +1,9 @@
 """Prepared briefs: what a session is told at its start, written beforehand by maintenance, put out by a hook.
 
 `views/briefs/<project key>` is of a project, `views/briefs/session-<hash>` of a session whose context was compacted. The
-first line says how far the log was looked at, the second is the text, escaped as the inside of a JSON string, so that the
-hook only joins bytes. Derived: removed by any forgetting, made again by maintenance. Imported by hooks: kept light.
+first line says how far the log was looked at, the second is the text, the third a shorter one for when something is to be
+added; both escaped as the inside of a JSON string, so that the hook only joins bytes. Derived: removed by any forgetting,
+made again by maintenance. Imported by hooks: kept light.
 """
 
 import os
@@ -11,18 +12,18 @@ from session_mgmt_mcp.core.log.durable import sha256
 
 FILE_BYTES_MAX = 256 << 10
 _FOLDER = "/views/briefs"
-_MARK = b"brief 1"
+_MARK = b"brief 1 "
 
 
 class Prepared:
     """A brief as it lies on disk."""
 
-    __slots__ = ("composed_at", "escaped", "position")
+    __slots__ = ("escaped", "position", "short")
 
-    def __init__(self, position: int, composed_at: int, escaped: bytes) -> None:
+    def __init__(self, position: int, escaped: bytes, short: bytes) -> None:
         self.position = position  # the log's last event it knows of
-        self.composed_at = composed_at  # µs since the epoch
         self.escaped = escaped  # JSON string without its quotes; empty where there is nothing to say
+        self.short = short  # the same in fewer words
 
 
 def project_path(folder: str, root: str) -> str:
@@ -48,22 +49,21 @@ def read(path: str) -> "Prepared | None":
     finally:
         os.close(fd)
     lines = raw.split(b"\n")
-    if len(lines) != 3 or lines[2] or not lines[0].startswith(_MARK):
+    position = lines[0][len(_MARK) :]
+    if len(lines) != 4 or lines[3] or not lines[0].startswith(_MARK):
         return None
-    numbers = lines[0][len(_MARK) :].split()
-    if len(numbers) != 2 or not all(n.isdigit() and len(n) < 20 for n in numbers):
+    if not position.isdigit() or len(position) > 20:
         return None
-    return Prepared(int(numbers[0]), int(numbers[1]), lines[1])
+    return Prepared(int(position), lines[1], lines[2])
 
 
 def write(path: str, prepared: Prepared) -> None:
     """Publish a brief. Raises OSError."""
-    head = b"%s %d %d" % (_MARK, prepared.position, prepared.composed_at)
     temporary = f"{path}.{os.getpid()}.tmp"
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
     fd = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with open(fd, "wb") as file:
-        file.write(b"\n".join((head, prepared.escaped, b"")))
+        file.write(b"%s%d\n%s\n%s\n" % (_MARK, prepared.position, prepared.escaped, prepared.short))
     os.rename(temporary, path)
 
 

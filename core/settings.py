@@ -15,6 +15,8 @@ CACHE_VARIABLE = "EMBEDDING_CACHE_SIZE"
 VECTOR_MEMORY_VARIABLE = "VECTOR_MEMORY_MB"
 VECTOR_MEMORY_DEFAULT, VECTOR_MEMORY_MAX = 0, 1_000_000  # a scan is as fast: benchmarks/vector_index.py
 WORKERS_VARIABLE = "MAX_WORKERS"
+BRIEF_TOKENS_VARIABLE = "SESSION_MGMT_BRIEF_TOKENS"
+BRIEF_TOKENS_DEFAULT, BRIEF_TOKENS_MIN, BRIEF_TOKENS_MAX = 800, 300, 10_000
 CACHE_DEFAULT = 512
 CACHE_MAX = 1_000_000  # 1.5 GB of the shipped model's vectors
 WORKERS_DEFAULT = 1
@@ -74,6 +76,11 @@ def max_workers() -> int:
 def vector_memory_bytes() -> int:
     """`VECTOR_MEMORY_MB`: memory for graphs over vectors; 0, the default: all are scanned. Raises SettingsError."""
     return _number(VECTOR_MEMORY_VARIABLE, VECTOR_MEMORY_DEFAULT, 0, VECTOR_MEMORY_MAX) << 20
+
+
+def brief_tokens() -> int:
+    """`SESSION_MGMT_BRIEF_TOKENS`: how long the brief at a session's start may be. Raises SettingsError."""
+    return _number(BRIEF_TOKENS_VARIABLE, BRIEF_TOKENS_DEFAULT, BRIEF_TOKENS_MIN, BRIEF_TOKENS_MAX)
 
 
 def _read(variable: str) -> tuple[str, str]:

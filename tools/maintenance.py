@@ -14,14 +14,14 @@ from session_mgmt_mcp.adapters.claude_code.capture import MAINTAINED, spawn_main
 from session_mgmt_mcp.adapters.claude_code.importer import ImportReport, import_files
 from session_mgmt_mcp.adapters.claude_code.live import LiveTranscripts
 from session_mgmt_mcp.core.entropy import redact_thorough, redact_thorough_many
-from session_mgmt_mcp.core.errors import DataFolderError, LockTimeoutError
+from session_mgmt_mcp.core.errors import DataFolderError, LockTimeoutError, SessionMgmtError
 from session_mgmt_mcp.core.log.compact import compact
 from session_mgmt_mcp.core.log.journals import list_journals, try_lock
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.seal import seal
 from session_mgmt_mcp.core.log.spool import drain
 from session_mgmt_mcp.projections import publish
-from session_mgmt_mcp.tools import forget_finish, projects, retention
+from session_mgmt_mcp.tools import brief_files, forget_finish, projects, retention
 
 logger = logging.getLogger(__name__)
 
@@ -110,11 +110,20 @@ def _pass(log: FileLog, wait_s: float, force: bool, report: Report | None) -> Ma
             projects.note_new(log)
         again = forget_finish.forget_again(log, say)
         forgotten = len(completed) + len(again) + _retain(log, say)
+        _keep_briefs(log, say)
         # last: nobody waits for it, and what was just forgotten makes small segments
         compact(log.folder, log.log_id, lambda *at: say("merging small segments", *at))
         return MaintenanceReport(
             unspooled, unreadable, imported, manifest.last, views["indexed"], forgotten=forgotten
         )
+
+
+def _keep_briefs(log: FileLog, say: Report) -> None:
+    """Checkpoints, ends and briefs of sessions; where that fails they are as old as they were."""
+    try:
+        brief_files.update(log, say)
+    except (OSError, SessionMgmtError) as error:
+        logger.warning("briefs were not brought up to date: %s", error)
 
 
 def _stamp(path: str) -> None:

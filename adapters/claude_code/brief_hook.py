@@ -32,13 +32,13 @@ def answer(folder: str, payload: bytes) -> bytes:
         own = briefs.read(briefs.session_path(folder, session))
         prepared = own if own is not None and own.escaped else prepared
     news = unread(folder, prepared.position if prepared is not None else 0, root)
-    mine = [one for one in news if one.session == session and compacted]
+    mine = [one for one in news if compacted and one.session == session and (one.prompt or one.calls)]
     text = prepared.escaped if prepared is not None else b""
     limit = SINCE_BYTES_MAX if text else ALONE_BYTES_MAX
     lines = _within(limit, mine, _others(folder, root, session, news))
     if lines:
         since = escaped("\n".join((_SINCE if text else _ALONE, *lines)))
-        text = text + b"\\n\\n" + since if text else since
+        text = prepared.short + b"\\n\\n" + since if prepared is not None and text else since
     return _ANSWER % text if text else b""
 
 

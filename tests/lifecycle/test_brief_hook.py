@@ -26,7 +26,7 @@ def prepare(hooks: Hooks, text: str, position: int = 1 << 40, session: str = "")
         if session
         else briefs.project_path(hooks.folder, hooks.work)
     )
-    briefs.write(path, briefs.Prepared(position, 1, escaped))
+    briefs.write(path, briefs.Prepared(position, escaped, escaped))
 
 
 def killed(hooks: Hooks, session: str) -> None:
@@ -161,7 +161,15 @@ def test_what_is_added_stays_small(hooks: Hooks, sessions: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"brief 2 1 1\nx\n", b"brief 1 1\nx\n", b"brief 1 1 1\ntorn", b"brief 1 1 1\na\nb\n"]
+    "raw",
+    [
+        b"",
+        b"brief 2 1\nx\ny\n",
+        b"brief 1 -1\nx\ny\n",
+        b"brief 1 1\nx\n",
+        b"brief 1 1\nx\ntorn",
+        b"brief 1 1\na\nb\nc\n",
+    ],
 )
 def test_a_damaged_brief_is_left_out(hooks: Hooks, raw: bytes) -> None:
     prepare(hooks, "what matters")
