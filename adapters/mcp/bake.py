@@ -33,11 +33,13 @@ def bake() -> dict[str, Any]:
 
 
 def _handshake_answers(revision: str) -> dict[str, Any]:
-    hello = {"protocolVersion": revision, "capabilities": {}, "clientInfo": CLIENT}
-    requests = [("initialize", hello), *((method, params_of(method)) for method in METHODS)]
+    wanted = {"protocolVersion": revision, "capabilities": {}, "clientInfo": CLIENT}
+    requests = [("initialize", wanted), *((method, params_of(method)) for method in METHODS)]
     answers = ask(requests)
-    if answers["initialize"]["result"].pop("protocolVersion") != revision:
+    hello = answers["initialize"]["result"]
+    if hello["protocolVersion"] != revision:
         raise ValueError(f"the server does not speak {revision}")
+    hello["protocolVersion"] = ""  # filled in with the one agreed on
     return answers
 
 
@@ -67,7 +69,7 @@ def ask(requests: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
         answers = {}
         to_server, from_client = anyio.create_memory_object_stream[Any](0)
         to_client, from_server = anyio.create_memory_object_stream[Any](0)
-        async with anyio.create_task_group() as tasks:
+        async with from_server, anyio.create_task_group() as tasks:
             tasks.start_soon(build_server(no_services).serve, from_client, to_client)
             for number, (method, params) in enumerate(requests):
                 request = JSONRPCRequest(jsonrpc="2.0", id=number, method=method, params=params)

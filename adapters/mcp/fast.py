@@ -125,7 +125,7 @@ def _message(line: bytes) -> dict[str, Any]:
         raise HandOverError
     if not isinstance(message.get("method"), str) or not isinstance(message.get("params", {}), dict):
         raise HandOverError
-    if "id" in message and not _is_id(message["id"]):
+    if "id" in message and not is_id(message["id"]):
         raise HandOverError
     return message
 
@@ -156,7 +156,7 @@ def _meta(params: dict[str, Any]) -> dict[str, Any]:
     for name, value in meta.items():
         if name in (_VERSION, _INFO, _CAPABILITIES):
             continue
-        if name.startswith(_META) or (name == "progressToken" and not _is_id(value)):
+        if name.startswith(_META) or (name == "progressToken" and not is_id(value)):
             raise HandOverError
         if not isinstance(value, str | int | float):
             raise HandOverError
@@ -167,7 +167,8 @@ def _is_plain_meta(params: dict[str, Any]) -> bool:
     return not params.keys() - {"_meta"} and _VERSION not in _meta(params)
 
 
-def _is_id(value: object) -> bool:
+def is_id(value: object) -> bool:
+    """Whether this is the id of a request."""
     return isinstance(value, str | int) and not isinstance(value, bool)
 
 

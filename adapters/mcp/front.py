@@ -11,7 +11,7 @@ import threading
 from typing import NamedTuple, Protocol
 
 from session_mgmt_mcp.adapters.mcp.exit import DRAIN_S_MAX, Exit
-from session_mgmt_mcp.adapters.mcp.fast import HandOverError, Opening
+from session_mgmt_mcp.adapters.mcp.fast import HandOverError, Opening, is_id
 from session_mgmt_mcp.adapters.mcp.stdio import Wire
 
 LINE_BYTES_MAX = 64 << 20
@@ -172,7 +172,7 @@ class Front:
         if message["method"] == "notifications/cancelled":
             self._cancelled(message.get("params"))
         self._opening.passed(line, message)
-        if message.get("id") is None:
+        if not is_id(message.get("id")):
             return ""
         self._number += 1
         key = f"{self._nonce}-{self._number}"

@@ -63,7 +63,10 @@ class Host:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(address)
             listening = socket.socket(socket.AF_UNIX)
-            listening.bind(address)  # 0600 by the process's umask
+            listening.bind(
+                address
+            )  # nobody else gets into the folder, whatever the socket's mode is till the next line
+            os.chmod(address, 0o600)
             listening.listen(_BACKLOG)
         finally:
             if descriptor is not None:
