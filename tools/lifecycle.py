@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 NOTE_BYTES_MAX = 16 << 10
 BUDGET_DEFAULT, BUDGET_MIN, BUDGET_MAX = 800, 100, 20_000  # tokens of a brief
 LIVE_SHOWN_MAX = 5
-NAMED_MAX = 5
+NOTE_CHARS_SHOWN = 600
 COMPACT, ASKED, END = "compact", "asked", "end"  # why a checkpoint was taken
 ENDED, ORPHANED = "ended", "orphaned"  # why a session was closed
 
@@ -208,6 +208,8 @@ def _mark(
     app: "App", session: str, note: str, key: str | None, actor: str, reason: str
 ) -> "tuple[Checkpoint, Story]":
     from session_mgmt_mcp.projections.brief import checkpoint_text
+    from session_mgmt_mcp.projections.plain_text import one_line
+    from session_mgmt_mcp.projections.story import Note
 
     if len(note.encode()) > NOTE_BYTES_MAX:
         raise InputError(
@@ -222,7 +224,8 @@ def _mark(
     )
     if not receipt.appended:
         upto = _same(app, receipt, stored, key or "")
-    text = checkpoint_text(story, quality)
+    noted = (Note(one_line(note, NOTE_CHARS_SHOWN), receipt.position),) if note and receipt.appended else ()
+    text = checkpoint_text(msgspec.structs.replace(story, notes=(*story.notes, *noted)), quality)
     made = Checkpoint(full, receipt.position, upto, receipt.appended, text, quality.facts, quality.score)
     return made, story
 
