@@ -123,21 +123,18 @@ def _earlier_sessions(stories: Sequence[Story]) -> list[_Line]:
 
 
 def _goal_lines(story: Story, weight: int) -> list[_Line]:
-    """What was asked: the first prompt, and the latest that brought up something else."""
+    """What was asked: the first prompt, the last, and between them what brought up something else."""
     lines = [
         _Line(weight, f"- asked: {n.text} {at(n.position)}", _shortened(n, "asked: ")) for n in story.goal
     ]
-    latest = len(story.asked) - 1
-    for index, note in enumerate(story.asked):
-        last = index == latest
-        text = f"- {'last asked' if last else 'then'}: "
-        lines.append(
-            _Line(
-                weight + 1 if last else weight + 5 + (latest - index) // 2,
-                f"{text}{note.text if last else one_line(note.text, 160)} {at(note.position)}",
-                _shortened(note, text.removeprefix("- ")),
-            )
-        )
+    last = story.last_prompt
+    later = [note for note in story.asked if note != last]
+    for index, note in enumerate(later):
+        text = f"- then: {one_line(note.text, 160)} {at(note.position)}"
+        lines.append(_Line(weight + 5 + (len(later) - 1 - index) // 2, text, _shortened(note, "then: ")))
+    if last is not None and last not in story.goal:
+        text = f"- last asked: {last.text} {at(last.position)}"
+        lines.append(_Line(weight + 1, text, _shortened(last, "last asked: ")))
     return lines
 
 

@@ -66,7 +66,7 @@ def outcome_of(what: Recognised, command: Simple, output: str, is_error: bool) -
     if what.kind == "test":
         return _tests(what, command, output, is_error)
     if what.kind in ("lint", "types"):
-        return _problems(command, output, is_error)
+        return _problems(what, command, output, is_error)
     return Outcome(_by_status(command, is_error))
 
 
@@ -79,13 +79,12 @@ def _by_status(command: Simple, is_error: bool) -> bool | None:
 
 def _tests(what: Recognised, command: Simple, output: str, is_error: bool) -> Outcome:
     counts = test_counts(output)
+    broken = _is_broken(what, output)
     if counts is not None and counts.summed and not counts.failed and (command.filtered or _CUT in output):
-        counts = None
-        if not _BROKEN.search(output) and _ENDS_WELL.search(output[-400:]):
+        counts = None  # lines are missing
+        if not broken and _ends_well(output):
             return Outcome(True)
-    if counts is not None and counts.failed:
-        return Outcome(False, counts, names=failed_names(output))
-    if _BROKEN.search(output):  # did not compile, or the task runner says so
+    if broken or (counts is not None and counts.failed):
         return Outcome(False, counts, names=failed_names(output))
     status = _by_status(command, is_error)
     if counts is not None:
@@ -93,15 +92,32 @@ def _tests(what: Recognised, command: Simple, output: str, is_error: bool) -> Ou
     return Outcome(status)
 
 
-# what `go test` and `cargo test` end with
-_ENDS_WELL = re.compile(
-    r"^(?:ok\s+\S+\s.*|PASS|\?\s+\S+\s+\[no test files\]|test result: ok\..*)\s*\Z", re.MULTILINE
-)
+# Did not compile, or a runner says so
 _BROKEN = re.compile(
-    r"^(?:FAIL\b|\[[\w:.-]+\] ERROR task failed|npm (?:ERR!|error) |make(?:\[\d+\])?: \*\*\* |error: could not compile"
-    r"|error: test failed|ERROR: .* (?:not found|error)|error: Recipe |ELIFECYCLE|error Command failed with exit)",
+    r"^(?:FAIL\b|npm (?:ERR!|error) |make(?:\[\d+\])?: \*\*\* |error: could not compile|error: test failed"
+    r"|error: Recipe |ELIFECYCLE|error Command failed with exit)",
     re.MULTILINE,
 )
+_MISE_FAILED = re.compile(r"^\[([\w:.-]+)\] ERROR task failed", re.MULTILINE)
+# What `go test` and `cargo test` end with, and what others print behind it
+_GOOD_END = re.compile(r"(?:ok\s+\S+\s.*|PASS|\?\s+\S+\s+\[no test files\]|test result: ok\..*)\s*")
+_AFTERWORD = re.compile(
+    r"(?:\[[\w:.-]+\] (?:\$|Finished).*|Finished in .*|Shell cwd was reset.*|\d+ issues\.|\s*)"
+)
+
+
+def _is_broken(what: Recognised, output: str) -> bool:
+    if _BROKEN.search(output):
+        return True
+    task = what.runner.rpartition(" ")[2]
+    return any(name == task or name.startswith(f"{task}:") for name in _MISE_FAILED.findall(output))
+
+
+def _ends_well(output: str) -> bool:
+    for line in reversed(output[-2000:].split("\n")):
+        if not _AFTERWORD.fullmatch(line):
+            return _GOOD_END.fullmatch(line) is not None
+    return False
 
 
 # names of failed tests --------------------------------------------------------------------------------------
@@ -152,10 +168,10 @@ def problems_found(output: str) -> int | None:
     return 0 if _NONE_FOUND.search(output) else None
 
 
-def _problems(command: Simple, output: str, is_error: bool) -> Outcome:
+def _problems(what: Recognised, command: Simple, output: str, is_error: bool) -> Outcome:
     found = problems_found(output)
     status = _by_status(command, is_error)
-    if found or status is False or _BROKEN.search(output):
+    if found or status is False or _is_broken(what, output):
         return Outcome(False, found=found)
     return Outcome(True if found == 0 else status, found=found)
 
@@ -172,22 +188,26 @@ def commits_of(output: str) -> list[Committed]:
 
 # errors -----------------------------------------------------------------------------------------------------
 
+# A place in a file, then words that tell of an error
+_PLACED = re.compile(r"^\s*\S+?[:(]\d+(?:[:,]\d+)?\)?:? \S")
 _TELLING = re.compile(
-    r"(?:^|\s|\b)(?:[\w.]*(?:Error|Exception)\b|error(?:\[\w+\])?:|Error:|ERROR|fatal:|panic:|FAIL\b|not found|undefined|cannot |"
-    r"Permission denied|No such file|Traceback|assert)",
+    r"\b(?:[\w.]*(?:Error|Exception)\b|error(?:\[\w+\])?:|ERROR\b|fatal:|panic:|FAIL\b|not found|undefined|cannot "
+    r"|Permission denied|No such file|assert)"
 )
 _NOTHING_TELLING = re.compile(
-    r"^(?:Exit code \d+|\$ .*|> .*|Traceback \(most recent.*|\[[\w:.-]+\] \$ .*|={3,}.*|-{3,}.*|\s*)$"
+    r"^(?:\[[\w:.-]+\] (?:ERROR task failed|Finished.*)|Exit code \d+|\$ .*|> .*|Traceback \(most recent.*|\[[\w:.-]+\] \$ .*|={3,}.*|-{3,}.*|\s*)$"
 )
 
 
 def error_gist(output: str) -> str:
     """The line of an output that says best what went wrong, "" where there is none."""
-    first = ""
+    first = telling = ""
     for line in output.split("\n")[:400]:
         if _NOTHING_TELLING.match(line):
             continue
-        if _TELLING.search(line):
+        if _PLACED.match(line):
             return line.strip()
+        if not telling and _TELLING.search(line):
+            telling = line.strip()
         first = first or line.strip()
-    return first
+    return telling or first

@@ -19,7 +19,7 @@ TAKEN_BACK = 4  # each revert, and each edit taken back by another
 TAKEN_BACK_MAX = 12
 CORRECTED = 3  # each interruption and refusal by the user
 CORRECTED_MAX = 12
-FAILED_CALLS = 10  # at most, in proportion: where half of the calls failed
+FAILED_CALLS = 10  # at most: a point for every 4 % of calls that failed beyond the first 10 %
 FAILED_CALLS_FROM = 10  # of fewer calls nothing is said
 UNCOMMITTED_MINUTES = 60  # files changed this long after the last commit
 UNCOMMITTED = 5
@@ -123,7 +123,8 @@ def _deductions(facts: Mapping[str, int]) -> list[Deduction]:
             )
         )
     calls, failed = number("tool_calls"), number("tool_failures")
-    if calls >= FAILED_CALLS_FROM and (points := min(FAILED_CALLS, 2 * FAILED_CALLS * failed // calls)):
+    points = min(FAILED_CALLS, (100 * failed // calls - 10) // 4) if calls >= FAILED_CALLS_FROM else 0
+    if points > 0:
         out.append(Deduction(points, f"{failed} of {_n(calls, 'tool call')} failed"))
     if number("files_uncommitted") and number("minutes_since_commit") >= UNCOMMITTED_MINUTES:
         out.append(Deduction(UNCOMMITTED, f"the last commit is {number('minutes_since_commit')} minutes old"))

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from session_mgmt_mcp.projections.shell import Simple
 
-Kind = Literal["test", "lint", "types", "build", "commit", "revert", "push", "other", "look"]
+Kind = Literal["test", "lint", "types", "build", "commit", "revert", "push", "format", "other", "look"]
 
 
 class Recognised(NamedTuple):
@@ -57,6 +57,8 @@ _TASK_RUNNERS = {
     "hatch": ("",), "invoke": ("",), "inv": ("",), "poe": ("",), "lerna": ("run",), "moon": ("run",), "ant": ("",),
     "manage.py": ("",), "setup.py": ("",), "zig": ("build",),
 }  # fmt: skip
+_SCRIPT_RUNNERS = frozenset(("npm", "yarn", "pnpm", "bun", "composer"))
+_FORMATTING = frozenset(("fmt", "format", "prettier", "black"))
 _TASKS: tuple[tuple[re.Pattern[str], Kind], ...] = (
     (re.compile(r"type-?checks?|types?|tsc|mypy|pyright"), "types"),
     (re.compile(r"lint(ing|er)?|eslint|vet|clippy|checkstyle|ruff"), "lint"),
@@ -67,7 +69,9 @@ _TASKS: tuple[tuple[re.Pattern[str], Kind], ...] = (
     (re.compile(r"build|compile|package|assemble|dist|bundle|install"), "build"),
 )
 _SCRIPT = re.compile(
-    r"(?:run[-_]?)?tests?(?:[-_.][\w.-]*)?|[\w.-]*[-_]tests?(?:\.(?:sh|py|js|ts|rb))?|test_\w+\.py"
+    r"(?!.*(?:harness|helper|fixture|setup|data|repo))"
+    r"(?:(?:run[-_])?tests?(?:[-_][\w-]+)?\.(?:sh|py|m?js|ts|rb|pl|php)|(?:run[-_])?tests?|runtests?(?:\.\w+)?"
+    r"|[\w-]+[-_]tests?\.(?:sh|py|m?js|ts|rb|pl|php))"
 )
 _INTERPRETERS = frozenset(
     ("bash", "sh", "zsh", "python", "python3", "node", "ruby", "php", "deno", "bun", "tsx")
@@ -117,10 +121,10 @@ def recognise(command: Simple) -> Recognised:
         checks = any(
             w in ("--check", "--check-only", "-l", "-d", "--diff", "--list-different") for w in words
         )
-        return Recognised("lint" if checks else "other", program, True)
+        return Recognised("lint" if checks else "format", program, True)
     if program in _TASK_RUNNERS:
         return _task(program, arguments, words)
-    return _script(program, arguments)
+    return _script(program, arguments, words)
 
 
 def _bare(words: tuple[str, ...]) -> list[str]:
@@ -171,7 +175,7 @@ def _task(program: str, arguments: list[str], words: tuple[str, ...]) -> Recogni
     if not name:
         return Recognised("build" if program in ("make", "gmake", "ninja") else "other", program, True)
     parts = [p for p in re.split(r"[:._/-]+", name.lower()) if p]
-    if program in ("npm", "yarn", "pnpm", "bun", "composer") and name in (
+    if program in _SCRIPT_RUNNERS and name in (
         "install",
         "i",
         "ci",
@@ -179,14 +183,20 @@ def _task(program: str, arguments: list[str], words: tuple[str, ...]) -> Recogni
         "publish",
     ):
         return Recognised("other", f"{program} {name}")
+    if parts[0] in _FORMATTING:
+        return Recognised("lint" if "check" in parts else "format", f"{program} {name}", True)
+    if parts[0] == "check" and program in _SCRIPT_RUNNERS:  # there it rarely means tests
+        return Recognised("lint", f"{program} {name}", len(arguments) == 1)
     for pattern, kind in _TASKS:
         if pattern.fullmatch(name.lower()) or any(pattern.fullmatch(p) for p in (parts[0], parts[-1])):
             return Recognised(kind, f"{program} {name}", len(arguments) == 1 and "--" not in words)
     return Recognised("other", f"{program} {name}")
 
 
-def _script(program: str, arguments: list[str]) -> Recognised:
+def _script(program: str, arguments: list[str], words: tuple[str, ...]) -> Recognised:
     """A script that is named after tests, as `./run_tests.sh` or `bash scripts/test.sh`."""
+    if program in _INTERPRETERS and any(w in ("-c", "-e", "-p", "-") for w in words[1:3]):
+        return Recognised("other", f"{program} {words[1]}")
     if program in _INTERPRETERS and arguments:
         script = arguments[0].rsplit("/", 1)[-1]
         if script in ("manage.py", "artisan", "setup.py") and arguments[1:2] == ["test"]:

@@ -15,6 +15,10 @@ _REDIRECTION = re.compile(r"\d*(?:>>?|<)(?:&\d)?|&>>?")
 # What a tool call's text holds beside the command: a description, other arguments by name
 _ARGUMENT = re.compile(r"[a-z_]+: ")
 _DESCRIPTION = re.compile(r"(?![A-Z_]+$)[A-Z][^\s=/]*(?:\s|$)")
+_FORGETTING = frozenset((";", ";;", "\n", "||", "&"))
+_NEVER_FAIL = frozenset(
+    ("cd", "echo", "printf", "export", "tail", "head", "cat", "tee", "sleep", "true", "set")
+)
 _KEYWORDS = frozenset(
     ("if", "then", "else", "elif", "do", "while", "until", "!", "{", "time", "exec", "command")
 )
@@ -43,6 +47,7 @@ class Simple(NamedTuple):
     alone: bool  # whether nothing else can fail the whole line
     filtered: bool  # its output goes through another command, which may leave out some of it
     folder: str  # changed into before, as written; "" where that was not done
+    after: str  # the separator behind it
 
     @property
     def program(self) -> str:
@@ -57,30 +62,38 @@ class Simple(NamedTuple):
 def command_of(text: str) -> str:
     """The command of a shell tool's call: its text without the description and the other arguments behind it."""
     lines = text[:COMMAND_CHARS_MAX].strip().split("\n")
-    while len(lines) > 1 and _ARGUMENT.match(lines[-1]):
-        lines.pop()
-    if len(lines) > 1 and _DESCRIPTION.match(lines[-1]):
-        lines.pop()
-    elif len(lines) > 1 and _DESCRIPTION.match(lines[0]):
+    described = False
+    while len(lines) > 1:
+        if _ARGUMENT.match(lines[-1]):
+            lines.pop()
+        elif not described and _DESCRIPTION.match(lines[-1]):
+            lines.pop()
+            described = True
+        else:
+            break
+    if not described and len(lines) > 1 and _DESCRIPTION.match(lines[0]):
         del lines[0]
     return "\n".join(lines)
 
 
 def simple_commands(command: str) -> list[Simple]:
     """The simple commands of a line, in order, at most COMMANDS_MAX; folders changed into and assignments left out."""
-    parts = _parts(_without_heredocs(command))
+    parts = _parts(_without_heredocs(command.replace("\\\n", " ")))
     kept = [(words, after) for part, after in parts if (words := _words(part))][:COMMANDS_MAX]
+    # What a pipe or a `;` follows may fail without the line's failing
+    lost = [
+        after in ("|", "&") or any(later in _FORGETTING for _, later in kept[index:-1])
+        for index, (_, after) in enumerate(kept)
+    ]
+    telling = [i for i, (words, _) in enumerate(kept) if not lost[i] and words[0] not in _NEVER_FAIL]
     out: list[Simple] = []
     folder = ""
     for index, (words, after) in enumerate(kept):
         if words[0] == "cd":
             folder = posixpath.join(folder, words[1]) if len(words) > 1 else ""
             continue
-        # what a pipe or a `;` follows may fail without the line's failing
-        lost = any(a in (";", "\n", "||", "|", "&") for _, a in kept[index:-1]) or after == "&"
-        alone = not lost and all(w[0] == "cd" for w, _ in kept[:index])
         into = kept[index + 1][0][0] if after == "|" and index + 1 < len(kept) else "tee"
-        out.append(Simple(words, not lost, alone, into != "tee", folder))
+        out.append(Simple(words, not lost[index], telling == [index], into != "tee", folder, after))
     return out
 
 

@@ -67,11 +67,16 @@ class ShellWork:
     def take(self, text: str, output: str, is_error: bool, position: int, moment: int, time: int) -> None:
         """A shell call that ran. `text`, `output`: of its call and its result; `moment`: its place in the session."""
         shown = interesting(output)
+        reached = True
         for command in simple_commands(command_of(text)):
+            if not reached:
+                reached = command.after != "&&"
+                continue
             what = recognise(command)
-            if what.kind == "look":
+            if what.kind in ("look", "format"):
                 continue
             outcome = outcome_of(what, command, shown, is_error)
+            reached = not (outcome.ok is False and command.after == "&&")
             if what.kind in CHECKS:
                 self._take_run(what, command, outcome, shown, position, moment)
             elif what.kind == "commit":
@@ -91,7 +96,7 @@ class ShellWork:
             command=one_line(command.line, COMMAND_CHARS_MAX),
             position=position,
             ok=outcome.ok,
-            passed=counts.passed if counts else None,
+            passed=counts.passed if counts and (counts.passed or not counts.summed) else None,
             failed=counts.failed if counts else None,
             skipped=counts.skipped if counts else None,
             unit=counts.unit if counts else "tests",

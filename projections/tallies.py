@@ -135,7 +135,9 @@ def _go(text: str) -> Counts | None:
         return Counts(tops.count("PASS"), tops.count("FAIL"), tops.count("SKIP"), summed=True)
     packages = _GO_PACKAGE.findall(text)
     failed = sum(p.startswith("FAIL") for p in packages)
-    return Counts(len(packages) - failed, failed, 0, "packages", summed=True) if packages else None
+    if packages:
+        return Counts(len(packages) - failed, failed, 0, "packages", summed=True)
+    return Counts(0, len(tops), 0, summed=True) if tops else None
 
 
 def _totalled(pattern: re.Pattern[str], order: tuple[int, int, int | None]) -> _Reader:

@@ -38,6 +38,7 @@ _SAID = re.compile(
     r"(?:the user said:|the following reason for the rejection:|user feedback:)\s*(.+?)(?:\n\nNote:|\Z)",
     re.DOTALL,
 )
+_CLARIFY = "The user wants to clarify"  # what the client says where a question was put aside
 _HEADING = re.compile(r"^\s*#+\s*(.+)$", re.MULTILINE)
 _WORD = re.compile(r"\w{4,}")
 # Commands of the client's that ask for nothing
@@ -48,6 +49,14 @@ _HOUSEKEEPING = re.compile(
 
 
 _TITLES = {"agent": 0, "summary": 1, "ai": 2, "custom": 3}  # the last of the strongest counts
+
+
+_FILLING = (
+    "yes yeah yep ok okay sure no nope please go ahead do it that this lets let's the a an was is idea on continue sounds good "
+    "great nice cool thanks thank you and now fine perfect proceed can could we i to of for with so just me then next also what "
+    "about how why hm hmm oh well right done are be not but if in your my think"
+)
+_FILLERS = frozenset(_FILLING.split())
 
 
 class _Call(NamedTuple):
@@ -199,7 +208,8 @@ class Teller:
 
     def _refused(self, called: Row, row: Row) -> None:
         self._counts["refused"] += 1
-        if said := _SAID.search(row.text[:8000]):
+        said = _SAID.search(row.text[:8000])
+        if said and not said[1].startswith(_CLARIFY):
             self._corrections.append(Note(one_line(said[1], PROMPT_CHARS_MAX), row.position))
 
     # the story --------------------------------------------------------------------------------------------------
@@ -239,6 +249,7 @@ class Teller:
             last_reply=self._reply[1] if self._reply else None,
             compactions=self._compactions,
         )
+        story = msgspec.structs.replace(story, decisions=_without(story.decisions, story.goal))
         left = self._open_items(story, failing)
         counts = dict(self._counts)
         counts["reverts"] = len(self._shells.reverts)
@@ -305,6 +316,10 @@ def session_story(rows: Iterable[Row], root: str = "") -> Story:
     return teller.story()
 
 
+def _without(notes: tuple[Note, ...], told: tuple[Note, ...]) -> tuple[Note, ...]:
+    return tuple(note for note in notes if note not in told)
+
+
 def reflection_note(row: Row) -> Note:
     """A reflection, its kind the first of its tags that says what it is; other tags stand behind the text."""
     text, tags = row.text, list[str]()
@@ -316,8 +331,10 @@ def reflection_note(row: Row) -> Note:
 
 
 def says_something(text: str) -> bool:
-    """Whether a prompt asks for something by itself; `yes`, `go on` and their kin do not."""
-    return len(text.split()) >= 4 or len(text) >= 40 or (not text.isascii() and len(text) >= 10)
+    """Whether a prompt asks for something by itself; `yes, let's do that` and its kin do not."""
+    if not text.isascii() and len(text) >= 12:
+        return True  # words may not be spaced
+    return sum(word not in _FILLERS for word in re.findall(r"[^\s,.;:!?]+", text.lower())) >= 3
 
 
 def _plan_title(text: str) -> str:
