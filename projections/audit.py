@@ -12,7 +12,7 @@ import msgspec
 from session_mgmt_mcp.core.actions import AnyAction
 from session_mgmt_mcp.core.envelope import Event
 from session_mgmt_mcp.core.errors import InputError
-from session_mgmt_mcp.projections.filters import is_below, project_sql
+from session_mgmt_mcp.projections.filters import named_project_sql
 from session_mgmt_mcp.projections.own_events import describe
 from session_mgmt_mcp.projections.query_files import QueryFiles
 from session_mgmt_mcp.projections.rows import ORDINAL_BITS
@@ -32,7 +32,9 @@ class AuditFilters(NamedTuple):
     """None: everything."""
 
     session: str | None = None  # a full id
-    project: str | None = None  # a folder, which stands for all below it too
+    project: str | tuple[str, ...] | None = (
+        None  # a folder, which stands for all below it too; several: any of them
+    )
     actor: str | None = None
     tool: str | None = None
     file: str | None = None  # a path, the end of one (whole names), or a pattern of either
@@ -40,6 +42,7 @@ class AuditFilters(NamedTuple):
     after: int | None = None  # µs since the epoch, inclusive
     before: int | None = None  # exclusive
     since_position: int = 0  # only events after it
+    below_position: int = 0  # only events before it; 0: all
 
 
 class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,9 +161,9 @@ def one_line(text: str) -> str:
 
 def _passes(row: AuditRow, filters: AuditFilters) -> bool:
     """The filters on one of the log's own events; `_where` says the same of rows."""
-    folder = None if filters.project is None else filters.project.rstrip("/\\")
     return (
         row.position > filters.since_position
+        and (not filters.below_position or row.position < filters.below_position)
         and filters.tool is None
         and filters.file is None
         and (filters.session is None or row.session == filters.session)
@@ -168,18 +171,22 @@ def _passes(row: AuditRow, filters: AuditFilters) -> bool:
         and (filters.kind is None or row.kind == filters.kind)
         and (filters.after is None or row.occurred_at >= filters.after)
         and (filters.before is None or 0 < row.occurred_at < filters.before)
-        and (folder is None or is_below(row.project, folder))
+        and filters.project is None  # they are of no project
     )
 
 
 def _where(filters: AuditFilters) -> tuple[str, list[Any]]:
     conditions = [("id >= ?", [(filters.since_position + 1) << ORDINAL_BITS])]
+    if filters.below_position:
+        conditions.append(("id < ?", [filters.below_position << ORDINAL_BITS]))
     for column in ("session", "actor", "tool", "kind"):
         value = getattr(filters, column)
         if value is not None:
             conditions.append((f"{column} = ?", [value]))
     if filters.project is not None:
-        conditions.append(project_sql(filters.project))
+        folders = (filters.project,) if isinstance(filters.project, str) else filters.project
+        parts = [named_project_sql(folder) for folder in folders]
+        conditions.append((" OR ".join(sql for sql, _ in parts), [v for _, values in parts for v in values]))
     if filters.file is not None:
         conditions.append(_file_sql(filters.file))
     if filters.after is not None:

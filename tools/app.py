@@ -3,8 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -14,11 +13,9 @@ from session_mgmt_mcp.adapters.claude_code.importer import (
     find_transcripts,
     import_files,
 )
-from session_mgmt_mcp.adapters.mcp.services import Narrowing
 from session_mgmt_mcp.core.entropy import redact_thorough, redact_thorough_many
 from session_mgmt_mcp.core.envelope import (
     Envelope,
-    Event,
     EventType,
     NewEvent,
     Receipt,
@@ -31,7 +28,6 @@ from session_mgmt_mcp.core.errors import AppendError, DataFolderError, Idempoten
 from session_mgmt_mcp.core.events import ReflectionStored
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.settings import DATA_DIR_VARIABLE, data_dir
-from session_mgmt_mcp.projections.results import Moments, SessionSummary, TimelinePage
 from session_mgmt_mcp.projections.views import Views
 from session_mgmt_mcp.tools import embedding, maintenance
 from session_mgmt_mcp.tools.maintenance import MaintenanceReport, Report, maintenance_lock
@@ -258,70 +254,3 @@ def _size(folder: str) -> int:
             except FileNotFoundError:
                 continue
     return total
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    """What tells one log's files from another's under the same name; None where there is none."""
-    try:
-        found = os.stat(folder / "FORMAT.json")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return found.st_dev, found.st_ino
-
-
-class McpServices:
-    """`adapters.mcp.services.Services` over an App."""
-
-    def __init__(self, app: App) -> None:
-        self._opened, self._log_file = app, _identity(app.folder)
-        self._lock = Lock()
-
-    @property
-    def _app(self) -> App:
-        """The data folder, opened anew where it was removed or replaced since: what is open then is of another log."""
-        with self._lock:
-            if _identity(self._opened.folder) != self._log_file:
-                app = App.open(self._opened.folder, create=True)
-                # The one before is not closed: another thread may be at work with it.
-                self._opened, self._log_file = app, _identity(app.folder)
-            return self._opened
-
-    @classmethod
-    def open(cls) -> Self:
-        """Open the default data folder. Where no hooks run, a server is what has maintenance done."""
-        app = App.open(create=True)
-        maintenance.start(str(app.folder))
-        return cls(app)
-
-    def search(self, query: str, *, limit: int, **filters: Unpack[Narrowing]) -> Moments:
-        return self._app.views.search(query, limit=limit, **filters)
-
-    def timeline(
-        self, *, session: str | None, around: int | None, cursor: str | None, limit: int
-    ) -> TimelinePage:
-        half = max(1, limit // 2)
-        return self._app.views.timeline(
-            session=session, around=around, before=half, after=half, cursor=cursor or "", limit=limit
-        )
-
-    def sessions(self, *, project: str | None, limit: int) -> list[SessionSummary]:
-        return self._app.views.sessions(project=project, limit=limit)
-
-    def remember(
-        self, text: str, tags: Sequence[str], project: str | None, session: str | None, key: str | None
-    ) -> Receipt:
-        app = self._app
-        receipt = app.remember(text, tags, project, session, key)
-        if app.log.appender.rolled:
-            app.log.appender.rolled = False
-            maintenance.start(str(app.folder))
-        return receipt
-
-    def read_event(self, position: int) -> Event | None:
-        return self._app.log.get([position]).get(position)
-
-    def status(self) -> dict[str, Any]:
-        return self._app.status()
-
-    def close(self) -> None:
-        self._opened.close()

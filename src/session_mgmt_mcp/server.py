@@ -32,7 +32,7 @@ LOG_LEVEL_VARIABLE = "SESSION_MGMT_LOG_LEVEL"
 
 def open_services() -> "Services":
     """The real services, imported when a tool is first called."""
-    from session_mgmt_mcp.tools.app import McpServices
+    from session_mgmt_mcp.tools.mcp_services import McpServices
 
     return McpServices.open()
 

@@ -12,10 +12,23 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp_raw_client import FAKE_SERVER, RawClient
 from mcp_types import CallToolResult, TextContent
 
+from session_mgmt_mcp.adapters.mcp.arguments import time_us
 from session_mgmt_mcp.adapters.mcp.render import clean, fence
-from session_mgmt_mcp.adapters.mcp.tools import time_us
 from session_mgmt_mcp.core.errors import InputError
+from session_mgmt_mcp.projections.tokens import estimate
 
+TOOLS = [
+    "start",
+    "checkpoint",
+    "end",
+    "status",
+    "search",
+    "timeline",
+    "remember",
+    "forget",
+    "permissions",
+    "audit",
+]
 Talk = Callable[[ClientSession], Awaitable[None]]
 
 
@@ -29,7 +42,7 @@ def converse(talk: Talk, *modes: str) -> None:
     anyio.run(main)
 
 
-async def call(session: ClientSession, tool: str, **arguments: Any) -> tuple[str, bool]:
+async def call(session: ClientSession, tool: str, /, **arguments: Any) -> tuple[str, bool]:
     result = await session.call_tool(tool, arguments)
     assert isinstance(result, CallToolResult)
     assert result.structured_content is None
@@ -55,17 +68,24 @@ def inside_fence(text: str) -> tuple[str, str]:
 def test_the_sdk_client_lists_and_calls_every_tool() -> None:
     async def talk(session: ClientSession) -> None:
         listed = await session.list_tools()
-        assert [tool.name for tool in listed.tools] == ["search", "timeline", "remember", "status"]
+        assert [tool.name for tool in listed.tools] == TOOLS
         assert "found login" in (await call(session, "search", query="login"))[0]
         assert "turn 1" in (await call(session, "timeline", around=1))[0]
         assert "position 42" in (await call(session, "remember", text="we chose BM25", tags=["decision"]))[0]
-        assert '"log_position": 9' in (await call(session, "status"))[0]
+        assert '"log_position": 9' in (await call(session, "status", format="detailed"))[0]
+        assert "mend this" in (await call(session, "status"))[0]
+        assert "Last handoff" in (await call(session, "start"))[0]
+        assert "position 43" in (await call(session, "checkpoint", session="s-1"))[0]
+        assert "# Handoff" in (await call(session, "end"))[0]
+        assert "confirm='9-abc'" in (await call(session, "forget", positions=[1]))[0]
+        assert "1 of 2 permissions hold" in (await call(session, "permissions"))[0]
+        assert "edit 99" in (await call(session, "audit"))[0]
 
     converse(talk)
 
 
 def test_a_search_result_shows_session_position_time_file_excerpt_and_why(raw: RawClient) -> None:
-    inside, outside = inside_fence(raw.call("search", query="login")[0])
+    inside, outside = inside_fence(raw.call("search", query="login", format="detailed")[0])
     for part in (
         "[1]",
         "2026-09-21 14:13Z",
@@ -143,7 +163,7 @@ def test_a_fence_avoids_a_tag_that_the_text_already_holds(monkeypatch: pytest.Mo
 
 
 def test_text_is_made_safe_for_json_and_terminals_and_otherwise_kept() -> None:
-    assert clean("a\ud800b\x00c\x1b[0m\td\né\u2603") == "a?bc[0m\td\né\u2603"
+    assert clean("a\ud800b\x00c\x1b[0m\td\né\u2603") == "a?bc\td\né\u2603"
 
 
 def test_nothing_found_says_what_to_try(raw: RawClient) -> None:
@@ -168,8 +188,8 @@ def test_an_unknown_argument_is_refused_by_name_with_the_known_ones(raw: RawClie
         ("search", {"query": "q", "after": "soon"}, ["after", "2026-03-01"]),
         ("timeline", {"session": "s-1", "around": 3}, ["one of", "session and around"]),
         ("timeline", {"around": 0}, ["around", "1"]),
-        ("timeline", {"around": 3, "offset": 10}, ["offset", "detail=true"]),
-        ("timeline", {"around": 99, "detail": True, "limit": 1}, ["no event at position 99"]),
+        ("timeline", {"around": 3, "offset": 10}, ["offset", "format=raw"]),
+        ("timeline", {"around": 99, "format": "raw"}, ["no event at position 99"]),
         ("remember", {"text": " "}, ["text", "white space"]),
         ("remember", {"text": "t", "tags": ["x" * 65]}, ["tags", "64"]),
         ("search", {"query": "refused"}, ["'s-9' is not known", "s-1, s-2"]),
@@ -220,21 +240,21 @@ def test_timeline_without_arguments_lists_sessions(raw: RawClient) -> None:
 def test_a_cut_turn_says_its_length_and_how_to_read_it_whole(raw: RawClient) -> None:
     text, _ = raw.call("timeline", session="s-1")
     assert "[9,007 characters]" in text
-    assert "timeline(around=1, detail=true)" in text
+    assert "timeline(around=1, format=detailed)" in text
     assert "timeline(cursor='after-s-1')" in text
 
 
 def test_detail_is_bounded_and_names_what_is_left(raw: RawClient) -> None:
-    text, _ = raw.call("timeline", session="s-1", detail=True)
-    assert 18_000 < len(text) < 22_000
-    assert "Position 3 is cut" in text and "timeline(around=3, detail=true, limit=1)" in text
-    assert "2 turns of this page not shown: timeline(around=4, detail=true)" in text
+    text, _ = raw.call("timeline", session="s-1", format="detailed", budget_tokens=4600)
+    assert 3800 < estimate(text) < 4800
+    assert "Position 3 is cut" in text and "timeline(around=3, format=raw)" in text
+    assert "2 turns of this page not shown: timeline(around=4, format=detailed)" in text
 
 
 def test_one_position_in_detail_is_read_as_recorded_in_parts_to_the_end(raw: RawClient) -> None:
     parts, offset = [], 0
     while True:
-        text, failed = raw.call("timeline", around=1, detail=True, limit=1, offset=offset)
+        text, failed = raw.call("timeline", around=1, format="raw", offset=offset, budget_tokens=4000)
         assert not failed
         inside, outside = inside_fence(text)
         parts.append(inside.partition("\n")[2])
@@ -247,7 +267,7 @@ def test_one_position_in_detail_is_read_as_recorded_in_parts_to_the_end(raw: Raw
 
 
 def test_a_forgotten_payload_is_said_to_be_forgotten(raw: RawClient) -> None:
-    assert "forgotten" in raw.call("timeline", around=9, detail=True, limit=1)[0]
+    assert "forgotten" in raw.call("timeline", around=9, format="raw")[0]
 
 
 def test_remembering_again_under_the_same_key_is_no_error_and_says_so(raw: RawClient) -> None:

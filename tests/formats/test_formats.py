@@ -242,7 +242,7 @@ def test_a_server_on_a_newer_log_answers_with_the_refusal(folder: Path) -> None:
     newer_format(folder)
     before = snapshot(folder)
     code = (
-        "from session_mgmt_mcp.tools.app import McpServices\n"
+        "from session_mgmt_mcp.tools.mcp_services import McpServices\n"
         "from session_mgmt_mcp.core.errors import FormatTooNewError\n"
         "try:\n    McpServices.open()\nexcept FormatTooNewError as error:\n    print(error)\n"
     )

@@ -244,7 +244,7 @@ def test_tables_for_people_name_what_machines_get(
 def test_services_of_the_mcp_server_answer_from_the_same_log(
     imported: dict[str, Any], data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from session_mgmt_mcp.tools import app as composition
+    from session_mgmt_mcp.tools import mcp_services as composition
 
     started: list[str] = []
     monkeypatch.setattr(composition.maintenance, "start", started.append)
@@ -264,7 +264,7 @@ def test_services_of_the_mcp_server_answer_from_the_same_log(
 def test_an_append_of_a_server_that_fills_the_journal_starts_maintenance(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from session_mgmt_mcp.tools import app as composition
+    from session_mgmt_mcp.tools import mcp_services as composition
 
     started: list[str] = []
     monkeypatch.setattr(composition.maintenance, "start", started.append)

@@ -1,0 +1,248 @@
+"""What search, timeline and audit answer; every cut says how to go on."""
+
+from collections.abc import Sequence
+
+from session_mgmt_mcp.adapters.mcp.render import (
+    FRAME_TOKENS,
+    count,
+    cut_to,
+    fence,
+    fitting,
+    indented,
+    minute,
+    named,
+    one_line,
+)
+from session_mgmt_mcp.core.envelope import Event
+from session_mgmt_mcp.projections.audit import AuditRow
+from session_mgmt_mcp.projections.results import Moment, SessionSummary, TimelinePage, Turn
+from session_mgmt_mcp.projections.tokens import estimate
+
+EXCERPT_CHARS = {False: 300, True: 700}  # concise, detailed
+TURN_CHARS_MAX = 300
+TURN_CHARS_MIN = 60
+WHAT_CHARS = {False: 110, True: 240}
+HEAD_CHARS_MAX = 600
+
+
+def moments(
+    found: Sequence[Moment], query: str, filters: Sequence[str], budget_tokens: int, *, detailed: bool = False
+) -> str:
+    """A search's answer, best first."""
+    if not found:
+        hint = f" Or leave out {', '.join(filters)}." if filters else ""
+        return f"Nothing recorded matches {one_line(query, 200)!r}. Try fewer or other words.{hint}"
+    parts = [_moment(m, EXCERPT_CHARS[detailed], why=detailed) for m in found]
+    shown = fitting(parts, budget_tokens)
+    order = "best first" if any(m.score for m in found) else "newest first"
+    go_on = f"Go on: timeline(around={found[0].position}) shows what happened around one of them"
+    lines = [
+        f"{count(shown, 'moment')}, {order}; [n] is the position in the log.",
+        fence("\n".join(parts[:shown])),
+        f"{go_on}; with format=detailed in full.",
+    ]
+    if shown < len(found):
+        lines.append(
+            f"{count(len(found) - shown, 'moment')} left out for length: a larger budget_tokens shows them."
+        )
+    return "\n".join(lines)
+
+
+def sessions(found: Sequence[SessionSummary], project: str | None, limit: int, budget_tokens: int) -> str:
+    """A list of sessions, newest first."""
+    if not found:
+        where = f" in {one_line(project, 200)}; leave out project to see all" if project else ""
+        return f"No session recorded{where}."
+    parts = [
+        f"session {one_line(s.session, 128)} · {minute(s.started_at)} to {minute(s.ended_at)} · {s.assistant} · "
+        f"{one_line(s.project, 200)} · {count(s.prompts, 'prompt')}, {count(s.tool_calls, 'tool call')}\n"
+        f"  {one_line(s.title, 160)}"
+        for s in found
+    ]
+    shown = fitting(parts, budget_tokens)
+    more = ""
+    if shown < len(found):
+        more = f" {count(len(found) - shown, 'more')[:-5]}left out for length: a larger budget_tokens shows them."
+    elif len(found) == limit:
+        more = f" There may be more: limit={min(limit * 2, 100)}."
+    return (
+        f"{count(shown, 'session')}, newest first.\n{fence(chr(10).join(parts[:shown]))}\n"
+        f"Go on: timeline(session=…) shows one of them, start(session=…) takes it up.{more}"
+    )
+
+
+def timeline(page: TimelinePage, budget_tokens: int, around: int | None = None) -> str:
+    """Turns in order, each cut to a line; where the budget is small, first the lines get shorter."""
+    if not page.turns:
+        return "No turns there. search finds positions; timeline() without arguments lists sessions."
+    one = _one_session(page.turns)
+    heads = [_turn_head(turn, with_session=not one) for turn in page.turns]
+    left = budget_tokens - FRAME_TOKENS - sum(map(estimate, heads))
+    chars = max(TURN_CHARS_MIN, min(TURN_CHARS_MAX, left * 3 // len(heads)))
+    parts, cut = [], None
+    for turn, head in zip(page.turns, heads, strict=True):
+        text = one_line(turn.text, chars)
+        if len(text) < len(turn.text.strip()) and text.endswith("…"):
+            text += f" [{len(turn.text):,} characters]"
+            cut = cut or turn.position
+        parts.append(f"{head}\n  {text}".rstrip())
+    first, last = _window(page.turns, parts, budget_tokens, around)
+    head = _session_line(page.turns[0]) if one else ""
+    notes = [f"Whole texts: timeline(around={cut}, format=detailed)."] if cut is not None else []
+    if last - first < len(parts):
+        left_out = count(len(parts) - (last - first), "turn")
+        notes.append(
+            f"{left_out} of this page not shown for length: ask again with limit={last - first}, or more budget_tokens."
+        )
+    return "\n".join([fence(head + "\n".join(parts[first:last])), *notes, *_pages(page, bool(notes))])
+
+
+def timeline_detail(page: TimelinePage, budget_tokens: int) -> str:
+    """Turns with their whole text, as far as the budget goes."""
+    if not page.turns:
+        return timeline(page, budget_tokens)
+    parts: list[str] = []
+    notes: list[str] = []
+    left = budget_tokens - FRAME_TOKENS
+    for index, turn in enumerate(page.turns):
+        head = _turn_head(turn, with_session=True)
+        left -= estimate(head)
+        if left <= 0 and parts:
+            more = count(len(page.turns) - index, "turn")
+            notes.append(f"{more} of this page not shown: timeline(around={turn.position}, format=detailed).")
+            break
+        text = turn.text if estimate(turn.text) <= left else cut_to(turn.text, max(left, 20))
+        if len(text) < len(turn.text):
+            notes.append(
+                f"Position {turn.position} is cut after {len(text):,} of {len(turn.text):,} characters: "
+                f"timeline(around={turn.position}, format=raw) gives it as recorded, in parts."
+            )
+        left -= estimate(text)
+        parts.append(f"{head}\n{indented(text)}".rstrip())
+    return "\n".join([fence("\n\n".join(parts)), *notes, *_pages(page, bool(notes))])
+
+
+def event(found: Event, offset: int, budget_tokens: int) -> str:
+    """One event as recorded: its envelope and a part of its payload, with how to get the rest."""
+    e = found.envelope
+    head = (
+        f"[{found.position}] {minute(e.occurred_at or e.recorded_at)} · {e.event_type} · {e.stream} · actor {e.actor}"
+        f" · read from {e.source}"
+    )
+    head = one_line(head, HEAD_CHARS_MAX)
+    if found.payload is None:
+        return f"{fence(head)}\nIts payload was forgotten on request; only this metadata is left."
+    text = found.payload.decode("utf-8", "replace")
+    part = cut_to(text[offset : offset + budget_tokens * 6], budget_tokens - FRAME_TOKENS)
+    end = offset + len(part)
+    go_on = (
+        f"Go on: timeline(around={found.position}, format=raw, offset={end})."
+        if end < len(text)
+        else "That is its end."
+    )
+    return f"{fence(f'{head}{chr(10)}{part}')}\nCharacters {offset:,} to {end:,} of {len(text):,}. {go_on}"
+
+
+def audit(
+    rows: Sequence[AuditRow],
+    below: int | None,
+    given: Sequence[str],
+    budget_tokens: int,
+    *,
+    detailed: bool = False,
+) -> str:
+    """Who did what when, newest first; a line each, below the session it is of."""
+    if not rows:
+        hint = f" Leave out {' or '.join(given)}, or try search." if given else ""
+        return f"Nothing recorded for that.{hint}"
+    parts, session = [], None
+    for row in rows:
+        line = _audit_line(row, WHAT_CHARS[detailed])
+        if row.session != session:
+            session = row.session
+            line = f"{_row_session(row)}\n{line}"
+        parts.append(line)
+    shown = fitting(parts, budget_tokens)
+    while 1 < shown < len(rows) and rows[shown - 1].position == rows[shown].position:
+        shown -= 1  # an event's rows stay together
+    if shown < len(rows):
+        below = rows[shown - 1].position
+    errors = sum(row.is_error for row in rows[:shown])
+    failed = f", {count(errors, 'failure')}" if errors else ""
+    go_on = f"Older: audit(cursor={str(below)!r}) with the same arguments." if below else "That is all of it."
+    return (
+        f"{count(shown, 'line')}{failed}, newest first; [n] is the position in the log.\n"
+        f"{fence(chr(10).join(parts[:shown]))}\n"
+        f"Go on: timeline(around={rows[0].position}) shows one in its place. {go_on}"
+    )
+
+
+def _moment(m: Moment, chars: int, *, why: bool) -> str:
+    parts = [_head(m, f"session {m.session}"), f"  {one_line(m.excerpt, chars)}"]
+    copies = f"{m.copies - 1} more with the same text" if m.copies > 1 else ""
+    if said := " · ".join(s for s in (f"why: {m.why}" if why and m.why else "", copies) if s):
+        parts.append(f"  {one_line(said, 200)}")
+    return "\n".join(parts)
+
+
+def _turn_head(turn: Turn, *, with_session: bool) -> str:
+    return _head(turn, f"session {turn.session}" if with_session else "") + (
+        " · error" if turn.is_error else ""
+    )
+
+
+def _head(what: Moment | Turn, session: str) -> str:
+    parts = [
+        f"[{what.position}] {minute(what.occurred_at)}",
+        session,
+        f"{what.assistant if session else ''} {what.actor} {what.kind} {what.tool}".strip(),
+        f"project {what.project}" if session and what.project else "",
+        f"files {named(what.files)}" if what.files else "",
+    ]
+    return one_line(" · ".join(p for p in parts if p), HEAD_CHARS_MAX)
+
+
+def _session_line(turn: Turn) -> str:
+    return (
+        one_line(f"session {turn.session} · {turn.assistant} · project {turn.project}", HEAD_CHARS_MAX) + "\n"
+    )
+
+
+def _audit_line(row: AuditRow, chars: int) -> str:
+    what = one_line(row.what, chars) or "-"
+    files = f" · {one_line(named(row.files, 3), 200)}" if row.files else ""
+    failed = " · error" if row.is_error else ""
+    return f"[{row.position}] {minute(row.occurred_at)} {one_line(f'{row.actor} {row.kind} {row.tool}', 100)}{failed}{files}: {what}"
+
+
+def _row_session(row: AuditRow) -> str:
+    where = f" · project {row.project}" if row.project else ""
+    return one_line(f"session {row.session} · {row.assistant}{where}", HEAD_CHARS_MAX)
+
+
+def _one_session(turns: Sequence[Turn]) -> bool:
+    return len({t.session for t in turns}) == 1
+
+
+def _window(
+    turns: Sequence[Turn], parts: Sequence[str], budget_tokens: int, around: int | None
+) -> tuple[int, int]:
+    """The turns that fit: from the first on, or around a position."""
+    if fitting(parts, budget_tokens) == len(parts) or around is None:
+        return 0, fitting(parts, budget_tokens)
+    first = last = min(range(len(turns)), key=lambda i: abs(turns[i].position - around))
+    last += 1
+    while True:
+        grown = (max(0, first - 1), min(len(parts), last + 1))
+        if grown == (first, last) or fitting(parts[grown[0] : grown[1]], budget_tokens) < grown[1] - grown[0]:
+            return first, last
+        first, last = grown
+
+
+def _pages(page: TimelinePage, cut: bool) -> list[str]:
+    lines = []
+    if page.earlier:
+        lines.append(f"Earlier: timeline(cursor={page.earlier!r}).")
+    if page.later:
+        lines.append(f"Later: timeline(cursor={page.later!r}).")
+    return lines if lines or cut else ["That is all of it."]
