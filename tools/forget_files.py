@@ -38,7 +38,11 @@ _KNOWN = frozenset(
         "forgetting.json",
     ]
 )
-_PROJECTIONS = ("segments", "journal", "manifest", "views/query", "views/lexical", "views/vector")
+# Cleaned by others: rewritten, made anew, or removed whatever they hold (forget_finish)
+_PROJECTIONS = (
+    *("segments", "journal", "manifest"),
+    *("views/query", "views/lexical", "views/vector", "views/briefs", "views/live"),
+)
 _REMOVED = ("quarantine/", "spool/", "views/")
 
 

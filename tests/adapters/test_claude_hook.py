@@ -131,18 +131,18 @@ def test_where_nothing_can_be_written_one_line_says_so_and_nothing_half_written_
     assert list((folder / "spool").iterdir()) == []
 
 
-def test_the_start_and_the_end_of_a_session_start_maintenance_other_events_do_not(
+def test_the_start_and_the_end_of_a_session_and_a_compaction_start_maintenance_other_events_do_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[str] = []
     monkeypatch.setattr(capturing, "spawn_maintenance", started.append)
     folder = str(tmp_path / "data")
-    for name in ("UserPromptSubmit", "PreToolUse", "Stop"):
+    for name in ("UserPromptSubmit", "PreToolUse", "SubagentStop"):
         capturing.capture(folder, json.dumps({**PROMPT, "hook_event_name": name}).encode())
     assert started == []
-    for name in ("SessionStart", "SessionEnd"):
+    for name in ("SessionStart", "PreCompact", "SessionEnd"):
         capturing.capture(folder, json.dumps({**PROMPT, "hook_event_name": name}).encode())
-    assert started == [folder, folder]
+    assert started == [folder] * 3
 
 
 @pytest.mark.parametrize("sessions", [True, False])
