@@ -114,7 +114,7 @@ class McpServices:
             full = self._app.views.session(session).session
             if full != own:
                 return self._take_up(full, budget_tokens)
-        brief = lifecycle.start(self._app, project or caller.folder or None, own, budget_tokens)
+        brief = lifecycle.start(self._app, project or caller.folder or None, None, budget_tokens, own=own)
         return Told(brief.text, brief.session, brief.project)
 
     def _take_up(self, session: str, budget_tokens: int) -> Told:
