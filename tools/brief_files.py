@@ -34,7 +34,9 @@ logger = logging.getLogger(__name__)
 SINCE_TOKENS = 200  # left to the hook for what happened after a brief was prepared
 EVENTS_MAX = 20_000  # looked at one by one; after more the projects last active get their briefs
 PROJECTS_MAX = 50  # a pass
-SILENT_US = 86_400_000_000
+SILENT_US = (
+    86_400_000_000  # after so long nobody waits for a checkpoint, and a session without a process is over
+)
 SILENT_EVERY_US = 3_600_000_000  # sessions that fell silent are looked for so often
 KEPT_DAYS = 30  # files of sessions and projects nobody came back to; a brief is made again when somebody does
 _STATE_VERSION = 1
@@ -95,13 +97,11 @@ def update(log: FileLog, say: Say) -> Done:
 
 def _changes(log: FileLog, after: int, upto: int) -> _Changes:
     changes = _Changes(set(), set(), {}, after < 0 or upto - after > EVENTS_MAX)
-    if changes.everything:
-        return changes
-    for batch in log.read(after, upto):
+    for batch in log.read(max(0, after, upto - EVENTS_MAX), upto):
         for event in batch:
             _take_in(changes, event)
             if event.envelope.event_type in (EventType.PROJECT_JOINED, EventType.PAYLOAD_FORGOTTEN):
-                return changes._replace(everything=True)
+                changes = changes._replace(everything=True)
     return changes
 
 
@@ -114,7 +114,7 @@ def _take_in(changes: _Changes, event: Event) -> None:
         pass  # made below, and the briefs after it
     elif envelope.stream != blobs.STREAM and envelope.assistant != "session-mgmt":
         hook = envelope.source == Source.HOOK
-        if hook and b'"PreCompact"' in payload:
+        if hook and b'"PreCompact"' in payload and now_us() - envelope.recorded_at < SILENT_US:
             changes.compacted[envelope.session] = event.event_id
         if not (hook and b'"SessionStart"' in payload):  # that a session began changes no brief
             changes.sessions.add(envelope.session)
