@@ -10,6 +10,8 @@ import msgspec
 
 from session_mgmt_mcp.core import blobs
 from session_mgmt_mcp.core.envelope import Envelope, EventType, NewEvent, Receipt, Source, now_us
+from session_mgmt_mcp.core.ignore import Rules
+from session_mgmt_mcp.core.ignore_contents import Contents
 from session_mgmt_mcp.core.ports import EventLog
 
 _SAMPLES_MAX = 20
@@ -67,6 +69,31 @@ class Progress(NamedTuple):
     bytes: int
     bytes_total: int  # 0: not known
     read: int
+
+
+class Ignoring:
+    """What is left out of one file or stream that is imported, by the user's rules."""
+
+    def __init__(self, rules: Rules | None) -> None:
+        self._rules = rules or Rules(paths=())
+        self._contents = Contents(self._rules)
+
+    @property
+    def has_projects(self) -> bool:
+        return bool(self._rules.projects)
+
+    def leaves_out(self, *folders: str) -> bool:
+        """Whether one of the folders is in an ignored project."""
+        return bool(self._rules.projects) and bool(self._rules.project(*folders))
+
+    def without(self, event: NewEvent, folder: str = "") -> NewEvent:
+        """The event without what stands in ignored files. Its id stays: it was made of what was read."""
+        payload = self._contents.without(event.payload, folder)
+        return event if payload is event.payload else event._replace(payload=payload)
+
+    def learn(self, line: bytes) -> None:
+        """See a line that was imported before: results that follow may answer a call in it."""
+        self._contents.without(line)
 
 
 class Pending(NamedTuple):

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 from session_mgmt_mcp.core import redact, redact_anchors
 
-SEARCH_NS_PER_BYTE = 0.35
-LOOK_NS = 130.0
+SEARCH_NS_PER_BYTE = 0.7
+LOOK_NS = 500.0
 SAMPLE_BYTES = 50_000
 LETTERS = b"abcdefghijklmnopqrstuvwxyz0123456789-_./:<\\"
 Groups = list[bytes]

@@ -31,7 +31,7 @@ _MARK = b"[redacted:" + NAME.encode() + b"]"
 
 _QUOTE = rb"(?:\\{0,8}[\"'`])"
 _CANDIDATE = re.compile(
-    rb"(?i:key|token|secret|passw|pwd|cred|auth)[A-Za-z0-9_-]{0,24}"
+    rb"(?i:(?:key|token|secret|passw|pwd|cred|auth)[A-Za-z0-9_-]{0,24}|_pat)"
     + _QUOTE
     + rb"{0,2}[ \t]{0,4}(?::=|=>|=|:)[ \t]{0,4}"
     rb"(?i:bearer |basic |token )?"
@@ -40,7 +40,7 @@ _CANDIDATE = re.compile(
 )
 # the same for the batch search of RE2, where as much or more is let through
 SUSPICION = (
-    r"(?:key|token|secret|passw|pwd|cred|auth)[a-z0-9_-]{0,24}[\\\"'` \t]{0,24}[=:][=>\\\"'` \t]{0,24}"
+    r"(?:(?:key|token|secret|passw|pwd|cred|auth)[a-z0-9_-]{0,24}|_pat)[\\\"'` \t]{0,24}[=:][=>\\\"'` \t]{0,24}"
     r"(?:bearer |basic |token )?[\\\"'`]{0,20}[a-z0-9+/_.~-]{16}"
 )
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
@@ -176,7 +176,7 @@ def redact_thorough(payload: bytes) -> bytes:
 
 def redact_thorough_many(payloads: list[bytes]) -> list[bytes]:
     """`redact_thorough` of each, in the same order; one search over all of them finds the few to look at closely."""
-    return redact_many(payloads, also=(SUSPICION, redact_thorough))
+    return redact_many(payloads, also=(SUSPICION, lambda payload: assigned(payload)[0]))
 
 
 def assigned(payload: bytes) -> tuple[bytes, int]:
@@ -228,14 +228,16 @@ def looks_random(value: bytes) -> bool:
 
 
 def _in_words(value: bytes) -> bool:
-    """Whether separators part it into words and numbers, as in `linux-node-modules-v1` or `app.settings.key2`."""
+    """Whether separators part it into words and numbers, as in `linux-node-modules-v1` or `cache-uv-linux-gnu-<digest>`."""
     pieces = re.split(rb"[-_./~+]+", value)
-    plain = sum(
-        len(piece)
+    if sum(bool(re.fullmatch(rb"[A-Za-z]?[a-z]{2,}", piece)) for piece in pieces) >= 3:
+        return True
+    plain = [
+        piece
         for piece in pieces
         if re.fullmatch(rb"[A-Za-z]?[a-z]*|[A-Z]+|[0-9]{1,4}|[a-z]+[0-9]{1,2}", piece)
-    )
-    return plain >= 0.6 * len(value.translate(None, b"-_./~+"))
+    ]
+    return sum(map(len, plain)) >= 0.6 * sum(map(len, pieces))
 
 
 def entropy(value: bytes) -> float:

@@ -7,7 +7,7 @@ span lines, are here.
 """
 
 from session_mgmt_mcp.core.redact_anchors import ANCHORS, FOLDS
-from session_mgmt_mcp.core.redact_names import ASSIGNED, LOGIN, USER, is_secret
+from session_mgmt_mcp.core.redact_names import ASSIGNED, CAPITALS, LOGIN, USER, is_secret
 from session_mgmt_mcp.core.redact_rules import CONTEXT, KEY_LITERALS, PRIVATE_LITERALS, RULES
 
 TYPE_CHECKING = False
@@ -30,8 +30,11 @@ _PEM_MATERIAL = rb"(?=[a-z0-9+/]{0,64}[A-Z])[A-Za-z0-9+/]{24,}"
 _PEM_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\\\r\n"
 _KEY_BYTES_MAX = 16_384  # one of 16,384 bits in PEM has 12,700
 _TOKEN_BYTES = _PEM_BYTES[:62] + b"_-"
+_RUN_BYTES_MIN = 20
+_LONG_RUN = b"x" * _RUN_BYTES_MIN
 _QUOTES = b"\\\"'` \t"
 _DIGITS = b"0123456789"
+_NO_VALUE = b" \t\r\n\\\"'`"
 
 
 def redact(payload: bytes) -> bytes:
@@ -60,13 +63,29 @@ def _fold_table() -> bytes:
     return bytes(table)
 
 
-def _rules_by_literal() -> dict[bytes, list[int]]:
-    """The orders of the rules that look for each literal; none for those of the rules that span lines."""
+def _is_headed(literal: bytes, follows: int | bytes) -> bool:
+    """Whether a rule's match is one long run of token bytes that begins with its literal."""
+    return (
+        isinstance(follows, int)
+        and follows > 0
+        and not literal.translate(None, _TOKEN_BYTES + b".")
+        and (len(literal) + follows >= _RUN_BYTES_MIN)
+    )
+
+
+def _rules_by_literal() -> tuple[dict[bytes, list[int]], dict[bytes, list[tuple[bytes, int, int]]]]:
+    """The orders of the rules that look for each literal (none for those of the rules that span lines), and the literals
+    that begin a long run, with their rules and its least length, by their first three bytes.
+    """
     rules: dict[bytes, list[int]] = {literal: [] for literal in PRIVATE_LITERALS + KEY_LITERALS}
+    heads: dict[bytes, list[tuple[bytes, int, int]]] = {}
     for order, rule in enumerate(RULES):
         for literal in rule[1]:
-            rules.setdefault(literal, []).append(order)
-    return rules
+            if _is_headed(literal, rule[3]):
+                heads.setdefault(literal[:3], []).append((literal, order, len(literal) + int(rule[3])))
+            else:
+                rules.setdefault(literal, []).append(order)
+    return rules, heads
 
 
 class _Anchor:
@@ -97,14 +116,38 @@ def _anchor_table() -> list[_Anchor]:
 
 
 _FOLD = _fold_table()
-LITERALS = _rules_by_literal()
+_RUNS = bytes(0x78 if byte in _TOKEN_BYTES + b"." else 0x20 for byte in range(256))
+_PIECES = bytes(0x20 if byte in b"_-." else 0x78 for byte in range(256))
+LITERALS, _HEADS = _rules_by_literal()
 _ANCHORS = _anchor_table()
 
 
-def _literals_in(payload: bytes) -> list[tuple[int, bytes]]:
-    """Where which of the rules' literals stands, whatever its case."""
+def _heads_in(payload: bytes, lowered: bytes) -> list[tuple[int, int]]:
+    """Where which rule's literal begins a run of token bytes that is long enough for it, whatever its case."""
+    runs = payload.translate(_RUNS)
+    found: list[tuple[int, int]] = []
+    at = runs.find(_LONG_RUN)
+    while at >= 0:
+        end = runs.find(b" ", at + _RUN_BYTES_MIN)
+        end = len(runs) if end < 0 else end
+        starts = [at]
+        if at and payload[at - 1] == 0x5C:  # perhaps the `n` of `\n`, the `u000a` of `\u000a`
+            starts.append(at + (5 if lowered[at] == 0x75 else 1))
+        start = at
+        for piece in payload[at : end - _RUN_BYTES_MIN + 1].translate(_PIECES).split(b" ")[:-1]:
+            start += len(piece) + 1
+            starts.append(start)
+        for start in starts:
+            for literal, order, size in _HEADS.get(lowered[start : start + 3], ()):
+                if end - start >= size and lowered.startswith(literal, start):
+                    found.append((start, order))
+        at = runs.find(_LONG_RUN, end)
+    return found
+
+
+def _literals_in(payload: bytes, lowered: bytes) -> list[tuple[int, bytes]]:
+    """Where which of the other rules' literals stands, whatever its case."""
     folded = payload.translate(_FOLD)
-    lowered = payload.lower()
     found: list[tuple[int, bytes]] = []
     for anchor in _ANCHORS:
         sought, after, before = anchor.anchor, anchor.after, anchor.before
@@ -124,7 +167,11 @@ def _spans(payload: bytes) -> list[_Span]:
     spans: list[_Span] = []
     private = keys = False
     done: dict[int, int] = {}  # where the last match of a rule ends: within it there is nothing more to find
-    for at, literal in sorted(_literals_in(payload)):
+    lowered = payload.lower()
+    for at, order in _heads_in(payload, lowered):
+        if at >= done.get(order, 0):
+            done[order] = _try_rule(order, payload, at, spans)
+    for at, literal in sorted(_literals_in(payload, lowered)):
         for order in LITERALS[literal]:
             if at >= done.get(order, 0) and _may_be(payload, at, literal, RULES[order][3]):
                 done[order] = _try_rule(order, payload, at, spans)
@@ -141,6 +188,8 @@ def _may_be(payload: bytes, at: int, literal: bytes, follows: int | bytes) -> bo
     """Whether what the rule asks for follows the literal. Cheap, and without `re`."""
     start = at + len(literal)
     if isinstance(follows, bytes):
+        if follows == CAPITALS:
+            return payload[at:start].isupper() and _may_go_on(payload[start : start + 160], ASSIGNED)
         return _may_go_on(payload[start : start + 160], follows)
     if follows == 0:
         return True

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 Rule = tuple[str, tuple[bytes, ...], bytes, int | bytes]
 
 # see `redact_rules`
-ASSIGNED, LOGIN, USER = b"=:", b"@", b"u:"
+ASSIGNED, CAPITALS, LOGIN, USER = b"=:", b"A=", b"@", b"u:"
 
 _SLASH = rb"\\{0,8}/"
 # between a name and its value: quotes (escaped at any depth of JSON in JSON), blanks, one separator
@@ -31,7 +31,7 @@ _PASSWORD = (
     rb"|(?:auth|access|refresh|api|bot|session|deploy|personal)_?token)[A-Za-z0-9_-]{0,24}" + _VALUE
 )
 # in capitals, as in an environment
-_VARIABLE = rb"(?:TOKEN|KEY|PASS|PWD|PASSWD|PAT|CREDENTIALS?|PASSPHRASE|SALT)" + _VALUE
+_VARIABLE = rb"(?:TOKEN|KEY|PASS|PWD|PASSWD|CREDENTIALS?|PASSPHRASE|SALT)" + _VALUE
 
 NAMED_RULES: tuple[Rule, ...] = (
     (
@@ -121,9 +121,9 @@ NAMED_RULES: tuple[Rule, ...] = (
     ),
     (
         "variable",
-        (b"_token", b"_key", b"_pass", b"_pwd", b"_pat", b"_credential", b"_salt"),
+        (b"_token", b"_key", b"_pass", b"_pwd", b"_credential", b"_salt"),
         rb"_" + _VARIABLE,
-        ASSIGNED,
+        CAPITALS,
     ),
 )
 

@@ -7,7 +7,7 @@ negative, at the start of the run of token bytes around it. `follows` keeps a ho
 
 - a number: that many token bytes (letters, digits, `_-.`) come next, and unless it is negative no letter or digit
   stands before; 0: nothing is asked for,
-- `ASSIGNED`: a separator comes next and a value with a digit; `LOGIN`: a user, a colon, a password and `@`;
+- `ASSIGNED`: a separator comes next and a value with a digit; `CAPITALS`: the same, and the literal is in capitals; `LOGIN`: a user, a colon, a password and `@`;
   `USER`: a user, a colon and a password; a word: it is among the next 96 bytes; up to four other bytes: one of them is.
 
 A group `secret` limits what is replaced; without one it is the whole match. `CONTEXT` names what has to stand in the 400
@@ -53,7 +53,7 @@ _PREFIXED: tuple[Rule, ...] = (
         20,
     ),
     ("gitlab-token", (b"gr1348941",), rb"GR1348941(?=[\w-]{0,19}[0-9])[\w-]{20}", 20),
-    ("slack-token", (b"xox",), rb"xox[abeoprs](?:\.xox[bp])?-(?=[\w-]{0,60}[0-9])[\w-]{10,}", 10),
+    ("slack-token", (b"xox",), rb"xox[abeoprs](?:\.xox[bp])?-(?=[\w-]{0,60}[0-9])[\w-]{16,}", 18),
     ("slack-token", (b"xapp-",), rb"xapp-[0-9]-[\w-]{16,}", 16),
     (
         "aws-access-key-id",
@@ -217,8 +217,8 @@ _SHAPED: tuple[Rule, ...] = (
     ("terraform-token", (b".atlasv1.",), rb"[A-Za-z0-9]{14}\.atlasv1\.[\w=-]{60,70}", -40),
     (
         "azure-client-secret",
-        tuple(b"%dq~" % digit for digit in range(10)),
-        rb"[\w-]{0,40}?(?P<secret>[\w.~]{0,3}[0-9]Q~[\w.~-]{31,34})(?![\w~-])",
+        (b"7q~", b"8q~"),
+        rb"[\w-]{0,40}?(?P<secret>[\w.~]{0,3}[78]Q~[\w.~-]{31,34})(?![\w~-])",
         -12,
     ),
 )

@@ -26,6 +26,7 @@ from session_mgmt_mcp.core.envelope import (
 )
 from session_mgmt_mcp.core.errors import AppendError, DataFolderError, IdempotencyConflictError, InputError
 from session_mgmt_mcp.core.events import ReflectionStored
+from session_mgmt_mcp.core.ignore import read_rules
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.settings import DATA_DIR_VARIABLE, data_dir
 from session_mgmt_mcp.projections.views import Views
@@ -87,6 +88,7 @@ class App:
             redact=redact_thorough,
             redact_many=redact_thorough_many,
             progress=progress,
+            rules=read_rules(str(self.folder)),
         )
 
     def maintain(

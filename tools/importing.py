@@ -8,6 +8,7 @@ from session_mgmt_mcp.adapters.generic import importer as generic
 from session_mgmt_mcp.adapters.importing import ImportReport, Progress
 from session_mgmt_mcp.core.entropy import redact_thorough, redact_thorough_many
 from session_mgmt_mcp.core.errors import InputError
+from session_mgmt_mcp.core.ignore import read_rules
 from session_mgmt_mcp.tools.app import App
 
 AUTO, CLAUDE_CODE, GENERIC = "auto", "claude-code", "generic"
@@ -46,7 +47,12 @@ def import_paths(
     if inputs:
         report = report.joined(
             generic.import_entries(
-                inputs, app.log, redact=redact_thorough, redact_many=redact_thorough_many, progress=progress
+                inputs,
+                app.log,
+                redact=redact_thorough,
+                redact_many=redact_thorough_many,
+                progress=progress,
+                rules=read_rules(str(app.folder)),
             )
         )
     return report

@@ -15,6 +15,7 @@ from session_mgmt_mcp.adapters.claude_code.importer import ImportReport, import_
 from session_mgmt_mcp.adapters.claude_code.live import LiveTranscripts
 from session_mgmt_mcp.core.entropy import redact_thorough, redact_thorough_many
 from session_mgmt_mcp.core.errors import DataFolderError, LockTimeoutError, SessionMgmtError
+from session_mgmt_mcp.core.ignore import read_rules
 from session_mgmt_mcp.core.log.compact import compact
 from session_mgmt_mcp.core.log.journals import list_journals, try_lock
 from session_mgmt_mcp.core.log.log import FileLog
@@ -149,6 +150,7 @@ def _import_live(log: FileLog) -> ImportReport:
         log,
         redact=redact_thorough,
         redact_many=redact_thorough_many,
+        rules=read_rules(log.folder),
         bookmarks=live.bookmarks,
         leave_out=live.was_paused,
     )

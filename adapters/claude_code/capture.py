@@ -9,6 +9,7 @@ import os
 import sys
 import time
 
+from session_mgmt_mcp.adapters.claude_code.ignoring import without_ignored
 from session_mgmt_mcp.core.errors import DataFolderError
 from session_mgmt_mcp.core.log.appender import Appender
 from session_mgmt_mcp.core.redact import redact
@@ -41,7 +42,7 @@ def main(arguments: "list[str]") -> None:
         folder = arguments[1] if arguments[:1] == ["--data-dir"] else data_folder()
         if os.path.exists(folder + "/paused"):
             return
-        payload = _read_stdin()
+        payload = without_ignored(folder, _read_stdin())
         if payload.strip():
             try:
                 capture(folder, payload)

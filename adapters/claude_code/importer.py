@@ -15,9 +15,17 @@ from session_mgmt_mcp.adapters.claude_code.transcript_files import (
     plain_session_id,
     session_of_file,
 )
-from session_mgmt_mcp.adapters.importing import Batches, ErrorSample, ImportReport, Progress, size_of
+from session_mgmt_mcp.adapters.importing import (
+    Batches,
+    ErrorSample,
+    Ignoring,
+    ImportReport,
+    Progress,
+    size_of,
+)
 from session_mgmt_mcp.adapters.lines import LINE_BYTES_MAX, Line, lines
 from session_mgmt_mcp.core.envelope import Envelope, EventType, NewEvent, Source, capture_id, now_us
+from session_mgmt_mcp.core.ignore import Rules, string_after
 from session_mgmt_mcp.core.interpret.claude_types import (
     ClaudeRecord,
     is_known,
@@ -33,6 +41,7 @@ __all__ = ["Bookmarks", "ErrorSample", "ImportReport", "Progress", "find_transcr
 ASSISTANT = "claude-code"
 SCHEMA_VERSION = 1
 _SAVE_EVERY_APPENDS = 64
+_HEAD_BYTES = 256 << 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _TOOL_RESULT = re.compile(rb'"type"\s*:\s*"tool_result"')
@@ -48,6 +57,7 @@ def import_files(
     bookmarks: Bookmarks | None = None,
     stop: Callable[[], bool] | None = None,
     leave_out: Callable[[int], bool] | None = None,
+    rules: Rules | None = None,
 ) -> ImportReport:
     """Append the records of transcripts; `paths` are files and folders (see `find_transcripts`).
 
@@ -56,11 +66,12 @@ def import_files(
     each line before it is appended; `redact_many`, where given, sees a whole batch instead and returns it in
     the same order. `stop` is asked after each batch; what was read until then is reported. `leave_out` is asked for
     each record by its time (µs since the epoch; of one without a time, that of the record before it in this run, or
-    now); what it leaves out counts as noise. Raises InputError,
+    now); what it leaves out counts as noise, and so do records of projects that `rules` ignore; what stands in files they
+    ignore is replaced. Raises InputError,
     and what `EventLog.append` and `Bookmarks.save` raise; everything acknowledged before stays appended and
     bookmarked.
     """
-    run = _Import(log, redact, redact_many, progress, bookmarks, stop, leave_out)
+    run = _Import(log, redact, redact_many, progress, bookmarks, stop, leave_out, rules)
     run.files(find_transcripts(paths))
     return run.report
 
@@ -77,11 +88,18 @@ class _Import:
         bookmarks: Bookmarks | None,
         stop: Callable[[], bool] | None,
         leave_out: Callable[[int], bool] | None,
+        rules: Rules | None,
     ) -> None:
         self.report = ImportReport()
         self._batches = Batches(log, self.report, redact, redact_many)
         self._bookmarks = bookmarks
         self._progress, self._stop, self._leave_out = progress, stop, leave_out
+        self._rules = rules
+        self._ignoring = Ignoring(rules)
+        self._folders: tuple[str, str] = (
+            "",
+            "",
+        )  # the one the session began in, and the last one this file names
         self._time_us = 0  # of the last record of this file that has one
         self._marks: dict[Path, Bookmark] = {}  # of lines in the batch, or before it
         self._noise: Counter[str] = Counter()
@@ -120,6 +138,7 @@ class _Import:
         with file:
             self._time_us = 0
             offset, number = self._bookmarks.position(path, file) if self._bookmarks else (0, 0)
+            self._begin_ignoring(file, offset)
             for line in self._lines(path, file, offset, number):
                 self._line(path, line, session)
                 if line.complete:
@@ -131,6 +150,29 @@ class _Import:
                     if self._stopped:
                         return
             self._mark(path, file, offset, number)
+
+    def _begin_ignoring(self, file: BinaryIO, offset: int) -> None:
+        """Learn what lines say that are not read: where the session began, and calls that await their results."""
+        self._ignoring = Ignoring(self._rules)
+        self._folders = ("", "")
+        if not file.seekable() or not (offset or self._ignoring.has_projects):
+            return
+        if self._ignoring.has_projects:
+            file.seek(0)
+            first = string_after(file.read(_HEAD_BYTES), b'"cwd"').decode("utf-8", "surrogateescape")
+            self._folders = (first, first)
+        if offset:
+            file.seek(max(0, offset - _HEAD_BYTES))
+            for line in file.read(min(offset, _HEAD_BYTES)).splitlines():
+                self._ignoring.learn(line)
+        file.seek(offset)
+
+    def _is_ignored(self, record: ClaudeRecord) -> bool:
+        if not self._ignoring.has_projects:
+            return False
+        if isinstance(record.cwd, str):
+            self._folders = (self._folders[0] or record.cwd, record.cwd)
+        return self._ignoring.leaves_out(*self._folders)
 
     def _lines(self, path: Path, file: BinaryIO, offset: int, number: int) -> Iterator[Line]:
         try:
@@ -162,7 +204,11 @@ class _Import:
             self.report.noise += 1
             self._noise["while paused"] += 1
             return
-        self._batches.add(event, "" if is_known(origin) else origin)
+        if self._is_ignored(record):
+            self.report.noise += 1
+            self._noise["ignored project"] += 1
+            return
+        self._batches.add(self._ignoring.without(event, self._folders[1]), "" if is_known(origin) else origin)
 
     def _mark(self, path: Path, file: BinaryIO, offset: int, number: int) -> None:
         if self._bookmarks is not None:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from session_mgmt_mcp.adapters.importing import Batches, ImportReport, Progress, size_of
+from session_mgmt_mcp.adapters.importing import Batches, Ignoring, ImportReport, Progress, size_of
 from session_mgmt_mcp.adapters.lines import LINE_BYTES_MAX, Line, lines
 from session_mgmt_mcp.core.envelope import Envelope, EventType, NewEvent, Source, capture_id, now_us
 from session_mgmt_mcp.core.errors import InputError
+from session_mgmt_mcp.core.ignore import Rules
 from session_mgmt_mcp.core.interpret.generic_record import (
     DEFAULT_ASSISTANT,
     FIELDS,
@@ -50,14 +51,16 @@ def import_entries(
     redact: Callable[[bytes], bytes],
     redact_many: Callable[[list[bytes]], list[bytes]] | None = None,
     progress: Callable[[Progress], None] | None = None,
+    rules: Rules | None = None,
 ) -> ImportReport:
     """Append the records of files and streams of the generic format, in their order.
 
-    `redact` sees each line before it is appended; `redact_many`, where given, sees a whole batch instead. A line that
+    `redact` sees each line before it is appended; `redact_many`, where given, sees a whole batch instead. Records of
+    projects that `rules` ignore count as noise; what stands in files they ignore is replaced. A line that
     cannot be read is counted and named, and the next one is read. Raises what `EventLog.append` raises; everything
     acknowledged before stays appended, and reading the same again appends only what is missing.
     """
-    run = _Import(log, redact, redact_many, progress)
+    run = _Import(log, redact, redact_many, progress, rules)
     run.files(list(inputs))
     return run.report
 
@@ -108,12 +111,14 @@ class _Import:
         redact: Callable[[bytes], bytes],
         redact_many: Callable[[list[bytes]], list[bytes]] | None,
         progress: Callable[[Progress], None] | None,
+        rules: Rules | None,
     ) -> None:
         self.report = ImportReport()
         self._batches = Batches(
             log, self.report, redact, redact_many, events_max=_BATCH_EVENTS, bytes_max=_BATCH_BYTES
         )
         self._progress = progress
+        self._ignoring = Ignoring(rules)
         self._noise: Counter[str] = Counter()
         self._unknown_fields: Counter[str] = Counter()
         self._files_total = self._bytes_total = self._bytes_done = 0
@@ -169,6 +174,11 @@ class _Import:
             report.noise += 1
             self._noise["empty"] += 1
             return
+        if entry.project and self._ignoring.leaves_out(entry.project):
+            report.noise += 1
+            self._noise["ignored project"] += 1
+            return
+        event = self._ignoring.without(event, entry.project or "")
         self._batches.add(event, "" if entry.is_known else f"generic/{entry.what}")
 
     def _flush(self) -> None:

@@ -124,7 +124,7 @@ PLACED: dict[str, list[tuple[str, str, str]]] = {
     ],
     "variable": [
         ("export GITHUB_TOKEN=", _digest("d1")[:40], " && run"),
-        ("DEPLOY_PAT='", _mixed("d2", 40), "'"),
+        ("DEPLOY_KEY='", _mixed("d2", 40), "'"),
         ("MAILCHIMP_KEY=", _digest("d3")[:32] + "-us6", "\n"),
     ],
     "azure-key": [
