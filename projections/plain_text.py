@@ -22,6 +22,7 @@ _UNSEEN_RANGES = (
     (0xE0000, 0xE01EF),
 )
 _UNSEEN = {code: None for first, last in _UNSEEN_RANGES for code in range(first, last + 1)}
+_ODD = re.compile(r"[^\n\t -~]")
 _REMOVED = str.maketrans({**_CONTROLS, **_UNSEEN})
 # Tags by which clients and models mark who speaks: `<system-reminder>`, `</recorded-1f…>`, `<function_calls>`, …
 _TAG = re.compile(
@@ -39,7 +40,7 @@ def clean(text: str) -> str:
     tab and newline, nothing that is not seen (zero-width, bidirectional and tag characters).
     """
     if text.isascii():
-        if text.isprintable():
+        if _ODD.search(text) is None:
             return text
     else:
         text = text.encode("utf-8", "replace").decode("utf-8")

@@ -10,6 +10,7 @@ COMMANDS_MAX = 60
 
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 _SEPARATOR = re.compile(r"&&|\|\||;;|[;\n()]|\|&?|(?<![>&\d])&(?![>&\d])")
+_QUOTING = re.compile(r"['\"\\]")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _REDIRECTION = re.compile(r"\d*(?:>>?|<)(?:&\d)?|&>>?")
 # What a tool call's text holds beside the command: a description, other arguments by name
@@ -122,6 +123,8 @@ def _parts(command: str) -> list[tuple[str, str]]:
 
 def _masked(command: str) -> str:
     """The command, as long, with what is quoted, escaped or a comment blotted out."""
+    if _QUOTING.search(command) is None:
+        return command
     out = list(command)
     quote = ""
     index = 0
@@ -150,7 +153,7 @@ def _words(part: str) -> tuple[str, ...]:
     if not part or part.startswith("#"):
         return ()
     try:
-        words = shlex.split(part)
+        words = shlex.split(part) if _QUOTING.search(part) else part.split()
     except ValueError:  # a quote that does not end
         words = part.split()
     return _unwrapped(_without_redirections(words))

@@ -66,7 +66,7 @@ class ShellWork:
 
     def take(self, text: str, output: str, is_error: bool, position: int, moment: int, time: int) -> None:
         """A shell call that ran. `text`, `output`: of its call and its result; `moment`: its place in the session."""
-        shown = interesting(output)
+        shown: str | None = None
         reached = True
         for command in simple_commands(command_of(text)):
             if not reached:
@@ -75,6 +75,8 @@ class ShellWork:
             what = recognise(command)
             if what.kind in ("look", "format"):
                 continue
+            if shown is None:
+                shown = interesting(output)
             outcome = outcome_of(what, command, shown, is_error)
             reached = not (outcome.ok is False and command.after == "&&")
             if what.kind in CHECKS:

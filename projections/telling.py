@@ -80,7 +80,6 @@ class Teller:
         self._title_strength = -1
         self._prompts: deque[tuple[int, Note]] = deque(maxlen=PROMPTS_MAX)
         self._first_prompts: list[Note] = []
-        self._commanded: Note | None = None
         self._pending: dict[str, _Call] = {}
         self._reply: tuple[int, Note, str] | None = None
         self._interrupted: tuple[int, int] | None = None
@@ -139,8 +138,8 @@ class Teller:
             self._decisions.append(note)
             self._prompts.append((self._moment, note))
             self._first_prompts.append(note)
-        elif row.origin == "slash-command" and not _HOUSEKEEPING.match(row.text) and self._commanded is None:
-            self._commanded = Note(one_line(row.text, PROMPT_CHARS_MAX), row.position)
+        elif row.origin == "slash-command" and not (self._first_prompts or _HOUSEKEEPING.match(row.text)):
+            self._first_prompts.append(Note(one_line(row.text, PROMPT_CHARS_MAX), row.position, "command"))
 
     def _titled(self, row: Row) -> None:
         strength = _TITLES.get(row.origin, -1)
@@ -267,14 +266,11 @@ class Teller:
         return max(self._folders, key=lambda folder: (self._folders[folder], -len(folder)))
 
     def _goal(self) -> tuple[Note, ...]:
-        telling = [note for note in self._first_prompts if says_something(note.text)]
-        if telling:
-            first = telling[0]
-            plans = [note for note in telling[1:3] if note.kind == "plan"]
-            return (first, *plans)[:GOALS_MAX]
-        if self._commanded:
-            return (self._commanded,)
-        return tuple(self._first_prompts[:1])
+        telling = [note for note in self._first_prompts if note.kind or says_something(note.text)]
+        goal = telling[:1] + [
+            note for note in telling[1:3] if note.kind == "plan" or telling[0].kind == "command"
+        ]
+        return tuple(goal[:GOALS_MAX]) or tuple(self._first_prompts[:1])
 
     def _asked(self) -> tuple[Note, ...]:
         """Later prompts that bring up something else: at least half of their longer words were not asked before."""

@@ -45,7 +45,7 @@ def write_rows(rows: Iterable[AuditRow], form: str, output: Path | None) -> int:
         if form == "parquet":
             raise InputError("Parquet is no text: name a file with --output")
         return _WRITERS[form](rows, sys.stdout)
-    with _replacing(output) as temporary:
+    with replacing(output) as temporary:
         if form == "parquet":
             return _parquet(rows, temporary)
         with open(temporary, "w", encoding="utf-8") as file:
@@ -53,7 +53,7 @@ def write_rows(rows: Iterable[AuditRow], form: str, output: Path | None) -> int:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A file to write that takes the place of `path`, durably, once all went well."""
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:

@@ -24,6 +24,7 @@ COMMANDS = {
     "projects": "list projects with their folders; join what was moved or renamed",
     "brief": "what a session that starts here is told",
     "checkpoint": "mark how a session stands, or end it with a handoff",
+    "export": "write a session as Markdown, whole or as a handoff",
     "remember": "store a reflection",
     "status": "what is captured, how far the views are, what is wrong",
     "audit": "verify the log, list who did what when, sign the chain head and check signed ones",
