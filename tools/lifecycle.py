@@ -39,6 +39,7 @@ NOTE_BYTES_MAX = 16 << 10
 BUDGET_DEFAULT, BUDGET_MIN, BUDGET_MAX = 800, 100, 20_000  # tokens of a brief
 LIVE_SHOWN_MAX = 5
 NOTE_CHARS_SHOWN = 600
+LISTED_MAX = 200
 COMPACT, ASKED, END = "compact", "asked", "end"  # why a checkpoint was taken
 ENDED, ORPHANED = "ended", "orphaned"  # why a session was closed
 
