@@ -59,10 +59,12 @@ class Projects:
             else:
                 old = row.text.removesuffix(JOINED_WORDS + row.project)
                 joins[row.project if old == row.text else old] = row.project
-        for folder in map(_trimmed, unseen):
-            if folder and folder not in seen:
-                seen[folder] = identify(folder).root
-        return cls(seen, joins)
+        return cls(seen, joins).including(unseen)
+
+    def including(self, folders: Iterable[str]) -> "Projects":
+        """With these folders as if they were recorded, as the disk has them; what is recorded stays as it is."""
+        new = {folder for folder in map(_trimmed, folders) if folder and folder not in self._seen}
+        return Projects({**self._seen, **{folder: identify(folder).root for folder in new}}, self._joins)
 
     def own_root(self, folder: str) -> str:
         """The folder's root, joined to others or not."""
@@ -94,13 +96,10 @@ class Projects:
         return (first, *sorted(other for other in known if other != first and self.canonical(other) == first))
 
     def folders(self, root: str) -> tuple[str, ...]:
-        """The recorded folders of a root's project, in order."""
+        """All folders of a root's project that are known, its roots among them, in order."""
         first = self.canonical(root)
-        return tuple(sorted(f for f, own in self._seen.items() if self.canonical(own) == first))
-
-    def all(self) -> tuple[str, ...]:
-        """The canonical roots of everything recorded, in order."""
-        return tuple(sorted({self.canonical(root) for root in self._seen.values()}))
+        recorded = (folder for folder, own in self._seen.items() if self.canonical(own) == first)
+        return tuple(sorted({*self.roots(root), *recorded}))
 
     def joined(self, root: str) -> bool:
         """Whether the root goes on under another."""
@@ -123,8 +122,7 @@ class Projects:
         """A filter's value and, as further values, what else belongs to the projects it means: `project:` finds a folder
         and all below it, and these folders lie elsewhere.
         """
-        meant = self.meant(value)
-        found = {folder for root in meant for folder in (*self.roots(root), *self.folders(root))}
+        found = {folder for root in self.meant(value) for folder in self.folders(root)}
         if is_absolute(value):
             found = {folder for folder in found if not is_below(folder, value)}
         return (value, *sorted(folder for folder in found if found.isdisjoint(ancestors(folder)[1:])))

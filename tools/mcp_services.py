@@ -212,7 +212,9 @@ class McpServices:
 
     def complete(self, caller: Caller, what: str, prefix: str) -> list[str]:
         if what == "project":
-            known = self._app.views.projects().all()
+            from session_mgmt_mcp.tools.projects import all_roots
+
+            known = all_roots(self._app)
             name = prefix.casefold()
             return [
                 r for r in known if r.startswith(prefix) or os.path.basename(r).casefold().startswith(name)

@@ -1,7 +1,7 @@
 """Projects as commands and maintenance see them: what is recorded of working folders, listed, joined, separated."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from session_mgmt_mcp.core.events import SEEN_WORDS, ProjectJoined, ProjectSeen
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.project import identify
 from session_mgmt_mcp.core.redact import redact
-from session_mgmt_mcp.projections.files import make_folder, read_json, write_json
+from session_mgmt_mcp.projections.files import make_folder, write_json
 from session_mgmt_mcp.projections.protocol import views_folder
 from session_mgmt_mcp.projections.rows import ORDINAL_BITS, interpret_event
 
@@ -47,15 +47,21 @@ class Joining(msgspec.Struct, frozen=True, kw_only=True):
     position: int  # of the event; 0 where it was so already
 
 
+class _State(msgspec.Struct):
+    version: int
+    log_id: str
+    position: int
+    roots: dict[str, str]
+
+
 # -- recording -------------------------------------------------------------------------------------------------------
 
 
 def note_new(log: FileLog) -> bool:
-    """Record of every new working folder which project it is of, once; False where there is more to look at after the
-    next publishing.
+    """Record of every new working folder that is no project's root which project it is of; False where there is more to
+    look at after the next publishing.
 
-    A worktree that is removed later is known by this alone. What was looked at is kept in `views/projects.json`: a
-    position, and digests of folders. The caller holds the maintenance lock. Raises AppendError.
+    A worktree that is removed later is known by this alone. What was looked at is kept in `views/projects.json`. The caller holds the maintenance lock. Raises AppendError.
     """
     folder = Path(log.folder)
     looked = _Looked.load(folder, log)
@@ -79,24 +85,26 @@ def note_new(log: FileLog) -> bool:
 
 def _record(log: FileLog, looked: "_Looked", folders: Sequence[str]) -> bool:
     """False where there were more than one pass looks up."""
-    unknown = [folder for folder in folders if not looked.knows(folder)]
-    known = [folder for folder in folders if looked.knows(folder)]
+    new = [folder for folder in folders if looked.root(folder) is None]
+    known = [folder for folder in folders if looked.root(folder) is not None]
     now = now_us()
     envelope = Envelope("session-mgmt/log", EventType.PROJECT_SEEN, 1, now, now, "system", Source.COMMAND)
-    new = []
-    for folder in (*unknown[:FOLDERS_MAX], *known[:FOLDERS_MAX]):
-        project = identify(folder)
+    events = []
+    for folder in (*new[:FOLDERS_MAX], *known[:FOLDERS_MAX]):
+        project, before = identify(folder), looked.root(folder)
         # What is gone by now, or has lost its git, is of the project it was seen in.
-        moved = bool(project.common_dir) and os.path.isdir(folder)
-        if looked.knows(folder, project.root) or (looked.knows(folder) and not moved):
+        counts = before is None or (bool(project.common_dir) and os.path.isdir(folder))
+        if not counts or before == _digest(project.root):
             continue
         looked.know(folder, project.root)
+        if before is None and project.root == folder:
+            continue  # as everybody takes it to be who knows nothing of it
         payload = msgspec.json.encode(ProjectSeen(folder, project.root, project.common_dir))
-        event_id = capture_id("session-mgmt", "project", folder, project.root)
-        new.append(NewEvent(event_id, envelope, redact(payload)))
-    if new:
-        log.append(new)
-    return len(unknown) <= FOLDERS_MAX
+        event_id = capture_id("session-mgmt", "project", folder, project.root, before or "")
+        events.append(NewEvent(event_id, envelope, redact(payload)))
+    if events:
+        log.append(events)
+    return len(new) <= FOLDERS_MAX
 
 
 def _published_folders(log: FileLog, folder: Path, looked: "_Looked") -> Sequence[str]:
@@ -123,75 +131,68 @@ def _published_folders(log: FileLog, folder: Path, looked: "_Looked") -> Sequenc
 
 
 class _Looked:
-    """Up to which position working folders were looked at, and which are known: by digests, so that the file holds
+    """Up to which position working folders were looked at, and the root each had: as digests, so that the file holds
     nothing that could have to be forgotten.
     """
 
-    def __init__(self, log_id: str, position: int, known: Iterable[str]) -> None:
+    def __init__(self, log_id: str, position: int = 0, roots: dict[str, str] | None = None) -> None:
         self.log_id = log_id
         self.position = position
-        self._known = set(known)
+        self._roots = roots or {}
 
     @classmethod
     def load(cls, folder: Path, log: FileLog) -> "_Looked":
         """From nothing where the file is missing, damaged, or of another log."""
-        said = read_json(views_folder(folder) / _STATE) or {}
-        position, known = said.get("position"), said.get("known")
-        fits = said.get("version") == _STATE_VERSION and said.get("log_id") == log.log_id
-        if fits and isinstance(position, int) and isinstance(known, list):
-            return cls(log.log_id, position, filter(lambda k: isinstance(k, str), known))
-        return cls(log.log_id, 0, ())
+        try:
+            said = msgspec.json.decode((views_folder(folder) / _STATE).read_bytes(), type=_State)
+        except (OSError, msgspec.MsgspecError):
+            return cls(log.log_id)
+        if (said.version, said.log_id) != (_STATE_VERSION, log.log_id):
+            return cls(log.log_id)
+        return cls(log.log_id, said.position, said.roots)
 
     def save(self, folder: Path) -> None:
-        said = {
-            "version": _STATE_VERSION,
-            "log_id": self.log_id,
-            "position": self.position,
-            "known": sorted(self._known),
-        }
-        write_json(make_folder(views_folder(folder)) / _STATE, said)
+        said = _State(_STATE_VERSION, self.log_id, self.position, self._roots)
+        write_json(make_folder(views_folder(folder)) / _STATE, msgspec.to_builtins(said))
 
-    def knows(self, folder: str, root: str = "") -> bool:
-        """Whether it was seen at all, or under this root."""
-        return _digest(folder, root) in self._known
+    def root(self, folder: str) -> str | None:
+        """The digest of the root it had when last looked at; None where it never was."""
+        return self._roots.get(_digest(folder))
 
     def know(self, folder: str, root: str) -> None:
-        self._known |= {_digest(folder, ""), _digest(folder, root)}
+        self._roots[_digest(folder)] = _digest(root)
 
 
-def _digest(folder: str, root: str) -> str:
-    return blake2b(f"{folder}\0{root}".encode("utf-8", "replace"), digest_size=8).hexdigest()
+def _digest(folder: str) -> str:
+    return blake2b(folder.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 # -- asking ----------------------------------------------------------------------------------------------------------
 
+_FOLDERS = "SELECT DISTINCT project FROM shown WHERE project <> '' AND assistant <> 'session-mgmt'"
 _LISTED = """
 SELECT root, count(DISTINCT session), coalesce(max(occurred_at), 0)
-FROM (SELECT project, session, occurred_at FROM shown WHERE project <> '' AND assistant <> 'session-mgmt')
+FROM (SELECT project, session, occurred_at FROM shown WHERE assistant <> 'session-mgmt')
 JOIN (SELECT unnest(?) AS project, unnest(?) AS root) USING (project)
 GROUP BY root
 """
 
 
 def listed(app: "App") -> list[ProjectEntry]:
-    """All projects with sessions, and those that were joined; the last active first."""
+    """All projects with sessions, the last active first."""
     projects = app.views.projects()
     with app.views.reading() as files:
-        folders = [
-            r[0]
-            for r in files.fetch(
-                "SELECT DISTINCT project FROM shown WHERE project <> '' AND assistant <> 'session-mgmt'"
-            )
-        ]
-        of_root: dict[str, set[str]] = {}
-        for folder in folders:
-            of_root.setdefault(projects.root_of(folder), set()).add(folder)
-        counted = files.fetch(_LISTED, [folders, [projects.root_of(folder) for folder in folders]])
+        folders = [r[0] for r in files.fetch(_FOLDERS)]
+        roots = [projects.root_of(folder) for folder in folders]
+        counted = files.fetch(_LISTED, [folders, roots])
+    of_root: dict[str, list[str]] = {}
+    for folder, root in sorted(zip(folders, roots, strict=True)):
+        of_root.setdefault(root, []).append(folder)
     entries = [
         ProjectEntry(
             root=root,
             roots=projects.roots(root)[1:],
-            folders=tuple(sorted(of_root[root])),
+            folders=tuple(of_root[root]),
             sessions=sessions,
             last_at=last_at,
         )
@@ -200,9 +201,23 @@ def listed(app: "App") -> list[ProjectEntry]:
     return sorted(entries, key=lambda entry: (-entry.last_at, entry.root))
 
 
+def all_roots(app: "App") -> list[str]:
+    """The roots of all projects with sessions, in order."""
+    projects = app.views.projects()
+    with app.views.reading() as files:
+        return sorted({projects.root_of(r[0]) for r in files.fetch(_FOLDERS)})
+
+
+def _projects(app: "App") -> "Projects":
+    """With every folder of a session: those that are roots are not recorded."""
+    projects = app.views.projects()
+    with app.views.reading() as files:
+        return projects.including(r[0] for r in files.fetch(_FOLDERS))
+
+
 def join(app: "App", old: str, new: str) -> Joining:
     """Let the project `old` go on under `new`: a folder that was moved or renamed. Raises InputError."""
-    projects = app.views.projects()
+    projects = _projects(app)
     old_root, new_root = _known_root(projects, old), _root_to_be(projects, new)
     together = projects.canonical(old_root)
     if together == projects.canonical(new_root):
@@ -217,7 +232,7 @@ def join(app: "App", old: str, new: str) -> Joining:
 
 def separate(app: "App", root: str) -> Joining:
     """Let a joined project be one of its own again. Raises InputError."""
-    projects = app.views.projects()
+    projects = _projects(app)
     own = _known_root(projects, root)
     if projects.joined(own):
         return _append(app, own, own)
