@@ -22,6 +22,10 @@ KINDS = {  # what people type -> tags of actions, or `EDIT`
     "checkpoint": ("SessionCheckpointed",),
     "unknown": ("RecordUnknown",),
 }
+_NAMES = {tag: name for name, tags in reversed(KINDS.items()) for tag in tags} | {
+    "ToolCalled": "call",
+    "ReflectionRemembered": "reflection",
+}
 _TAGS = {tag.lower(): (tag,) for tags in KINDS.values() for tag in tags}
 
 
@@ -32,3 +36,8 @@ def kinds_of(text: str) -> tuple[str, ...]:
     if found is None:
         raise InputError(f"no kind {text!r}; there are {', '.join(KINDS)}")
     return found
+
+
+def name_of(kind: str) -> str:
+    """What people call an action of this tag; the tag itself where there is no name for it."""
+    return _NAMES.get(kind, kind)

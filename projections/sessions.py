@@ -66,7 +66,10 @@ def list_sessions(
 
 
 def resolve_session(files: QueryFiles, id_or_prefix: str) -> str:
-    """The full id. Raises InputError that names candidates where no session, or more than one, begins so."""
+    """The full id. Raises InputError that names candidates where no session, or more than one, begins so.
+
+    A session's agents have ids that go on from its own (`<id>#agent-…`): beside them the beginning means the session.
+    """
     wanted = id_or_prefix.strip()
     if not wanted:
         raise InputError("no session was named; list the sessions to see their ids")
@@ -78,8 +81,9 @@ def resolve_session(files: QueryFiles, id_or_prefix: str) -> str:
     ]
     if wanted in found:
         return wanted
-    if len(found) == 1:
-        return str(found[0])
+    whole = [session for session in found if "#" not in session[len(wanted) :]]
+    if len(found) == 1 or len(whole) == 1:
+        return str((whole or found)[0])
     if found:
         named = ", ".join(found[:CANDIDATES_SHOWN_MAX]) + (" …" if len(found) > CANDIDATES_SHOWN_MAX else "")
         raise InputError(f"{len(found)} sessions begin with {wanted!r}: {named}; give more of the id")

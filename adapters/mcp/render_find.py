@@ -12,9 +12,11 @@ from session_mgmt_mcp.adapters.mcp.render import (
     minute,
     named,
     one_line,
+    short_id,
 )
 from session_mgmt_mcp.core.envelope import Event
 from session_mgmt_mcp.projections.audit import AuditRow
+from session_mgmt_mcp.projections.kinds import name_of
 from session_mgmt_mcp.projections.results import Moment, SessionSummary, TimelinePage, Turn
 from session_mgmt_mcp.projections.tokens import estimate
 
@@ -23,6 +25,14 @@ TURN_CHARS_MAX = 300
 TURN_CHARS_MIN = 60
 WHAT_CHARS = {False: 110, True: 240}
 HEAD_CHARS_MAX = 600
+USUAL = "claude-code"  # an assistant that is said only where a session is listed
+EXPECTED = {  # who does what, so that it need not be said
+    "PromptSubmitted": ("user",),
+    "AssistantReplied": ("assistant",),
+    "AssistantThought": ("assistant",),
+    "ToolCalled": ("assistant",),
+    "ToolReturned": ("tool",),
+}
 
 
 def moments(
@@ -32,7 +42,8 @@ def moments(
     if not found:
         hint = f" Or leave out {', '.join(filters)}." if filters else ""
         return f"Nothing recorded matches {one_line(query, 200)!r}. Try fewer or other words.{hint}"
-    parts = [_moment(m, EXCERPT_CHARS[detailed], why=detailed) for m in found]
+    known: set[str] = set()  # sessions whose project was said
+    parts = [_moment(m, EXCERPT_CHARS[detailed], known, why=detailed) for m in found]
     shown = fitting(parts, budget_tokens)
     order = "best first" if any(m.score for m in found) else "newest first"
     go_on = f"Go on: timeline(around={found[0].position}) shows what happened around one of them"
@@ -55,8 +66,8 @@ def sessions(found: Sequence[SessionSummary], project: str | None, limit: int, b
         return f"No session recorded{where}."
     parts = [
         f"session {one_line(s.session, 128)} · {minute(s.started_at)} to {minute(s.ended_at)} · {s.assistant} · "
-        f"{one_line(s.project, 200)} · {count(s.prompts, 'prompt')}, {count(s.tool_calls, 'tool call')}\n"
-        f"  {one_line(s.title, 160)}"
+        f"{one_line(s.project, 200)} · {count(s.prompts, 'prompt')}, {count(s.tool_calls, 'tool call')}"
+        f"{chr(10) + '  ' if s.title else ''}{one_line(s.title, 160)}"
         for s in found
     ]
     shown = fitting(parts, budget_tokens)
@@ -75,14 +86,15 @@ def timeline(page: TimelinePage, budget_tokens: int, around: int | None = None) 
     """Turns in order, each cut to a line; where the budget is small, first the lines get shorter."""
     if not page.turns:
         return "No turns there. search finds positions; timeline() without arguments lists sessions."
-    one = _one_session(page.turns)
+    one = len({t.session for t in page.turns}) == 1
     heads = [_turn_head(turn, with_session=not one) for turn in page.turns]
     left = budget_tokens - FRAME_TOKENS - sum(map(estimate, heads))
     chars = max(TURN_CHARS_MIN, min(TURN_CHARS_MAX, left * 3 // len(heads)))
     parts, cut = [], None
     for turn, head in zip(page.turns, heads, strict=True):
-        text = one_line(turn.text, chars)
-        if len(text) < len(turn.text.strip()) and text.endswith("…"):
+        said = _without(turn.text, turn.files)
+        text = one_line(said, chars)
+        if len(text) < len(said) and text.endswith("…"):
             text += f" [{len(turn.text):,} characters]"
             cut = cut or turn.position
         parts.append(f"{head}\n  {text}".rstrip())
@@ -101,13 +113,14 @@ def timeline_detail(page: TimelinePage, budget_tokens: int) -> str:
     """Turns with their whole text, as far as the budget goes."""
     if not page.turns:
         return timeline(page, budget_tokens)
-    parts: list[str] = []
+    one = len({t.session for t in page.turns}) == 1
+    parts: list[str] = [_session_line(page.turns[0]).rstrip()] if one else []
     notes: list[str] = []
     left = budget_tokens - FRAME_TOKENS
     for index, turn in enumerate(page.turns):
-        head = _turn_head(turn, with_session=True)
+        head = _turn_head(turn, with_session=not one)
         left -= estimate(head)
-        if left <= 0 and parts:
+        if left <= 0 and index:
             more = count(len(page.turns) - index, "turn")
             notes.append(f"{more} of this page not shown: timeline(around={turn.position}, format=detailed).")
             break
@@ -177,8 +190,12 @@ def audit(
     )
 
 
-def _moment(m: Moment, chars: int, *, why: bool) -> str:
-    parts = [_head(m, f"session {m.session}"), f"  {one_line(m.excerpt, chars)}"]
+def _moment(m: Moment, chars: int, known: set[str], *, why: bool) -> str:
+    place = [f"session {short_id(m.session)}", m.assistant if m.assistant != USUAL else ""]
+    if m.session not in known:
+        known.add(m.session)
+        place.append(f"project {m.project}" if m.project else "")
+    parts = [_head(m, *place), f"  {one_line(m.excerpt, chars)}"]
     copies = f"{m.copies - 1} more with the same text" if m.copies > 1 else ""
     if said := " · ".join(s for s in (f"why: {m.why}" if why and m.why else "", copies) if s):
         parts.append(f"  {one_line(said, 200)}")
@@ -186,20 +203,24 @@ def _moment(m: Moment, chars: int, *, why: bool) -> str:
 
 
 def _turn_head(turn: Turn, *, with_session: bool) -> str:
-    return _head(turn, f"session {turn.session}" if with_session else "") + (
-        " · error" if turn.is_error else ""
-    )
+    place = (f"session {short_id(turn.session)}", f"project {turn.project}") if with_session else ()
+    return _head(turn, *place) + (" · error" if turn.is_error else "")
 
 
-def _head(what: Moment | Turn, session: str) -> str:
+def _head(what: Moment | Turn, *place: str) -> str:
     parts = [
         f"[{what.position}] {minute(what.occurred_at)}",
-        session,
-        f"{what.assistant if session else ''} {what.actor} {what.kind} {what.tool}".strip(),
-        f"project {what.project}" if session and what.project else "",
-        f"files {named(what.files)}" if what.files else "",
+        _deed(what.actor, what.kind, what.tool),
+        *place,
+        named(what.files, what.project),
     ]
     return one_line(" · ".join(p for p in parts if p), HEAD_CHARS_MAX)
+
+
+def _deed(actor: str, kind: str, tool: str) -> str:
+    """What was done, and by whom where the kind does not say it."""
+    by = "" if actor in EXPECTED.get(kind, ()) else f"{actor} "
+    return f"{by}{name_of(kind)} {tool}".strip()
 
 
 def _session_line(turn: Turn) -> str:
@@ -209,19 +230,24 @@ def _session_line(turn: Turn) -> str:
 
 
 def _audit_line(row: AuditRow, chars: int) -> str:
-    what = one_line(row.what, chars) or "-"
-    files = f" · {one_line(named(row.files, 3), 200)}" if row.files else ""
-    failed = " · error" if row.is_error else ""
-    return f"[{row.position}] {minute(row.occurred_at)} {one_line(f'{row.actor} {row.kind} {row.tool}', 100)}{failed}{files}: {what}"
+    files = named(row.files, row.project, 3)
+    parts = [
+        f"[{row.position}] {minute(row.occurred_at)} {_deed(row.actor, row.kind, row.tool)}",
+        "error" if row.is_error else "",
+        one_line(files, 200),
+        one_line(_without(row.what, row.files), chars),
+    ]
+    return " · ".join(p for p in parts if p)
+
+
+def _without(text: str, files: Sequence[str]) -> str:
+    """The text without the file it begins with, as calls do: the line above names it."""
+    return text.removeprefix(files[0]).strip() if files else text.strip()
 
 
 def _row_session(row: AuditRow) -> str:
     where = f" · project {row.project}" if row.project else ""
     return one_line(f"session {row.session} · {row.assistant}{where}", HEAD_CHARS_MAX)
-
-
-def _one_session(turns: Sequence[Turn]) -> bool:
-    return len({t.session for t in turns}) == 1
 
 
 def _window(

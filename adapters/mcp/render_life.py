@@ -12,9 +12,7 @@ def brief(told: Told) -> str:
     if not told.text.strip():
         where = f" of {one_line(told.project, 200)}" if told.project else ""
         return f"Nothing is recorded{where} yet. Work as always; it is recorded as it happens."
-    return (
-        f"{fence(told.text)}\nGo on: timeline(around=<position>) opens a position [n]; search finds the rest."
-    )
+    return fence(told.text, note=False)
 
 
 def handoff(told: Told) -> str:
@@ -24,9 +22,7 @@ def handoff(told: Told) -> str:
 
 def checkpointed(done: Marked) -> str:
     """What was stored, and what it says."""
-    return (
-        f"{_stored('Checkpoint', done)}\n{fence(done.text)}\nsearch and start find it from any later session."
-    )
+    return f"{_stored('Checkpoint', done)}\n{fence(done.text, note=False)}"
 
 
 def ended(done: Marked) -> str:

@@ -12,6 +12,7 @@ This = Annotated[
     str | None, Field(description="session id; default: this session", min_length=1, max_length=ID_CHARS_MAX)
 ]
 
+BUDGET_MIN, FENCE_TOKENS = 100, 40
 START = (
     "What to know before working in a project: the last handoff, open items, decisions and pitfalls, other sessions at "
     "work in it. Use it at the start where no brief was given, or with session to take one up where it stopped."
@@ -42,11 +43,12 @@ class LifeTools:
         session: Annotated[
             str | None, Field(description="a session to take up", min_length=1, max_length=ID_CHARS_MAX)
         ] = None,
-        budget_tokens: Annotated[int, Field(ge=100, le=8000)] = 800,
+        budget_tokens: Annotated[int, Field(ge=BUDGET_MIN, le=8000)] = 800,
     ) -> str:
         from session_mgmt_mcp.adapters.mcp import render_life
 
-        told = self._services.get().start(caller(), project or None, session or None, budget_tokens)
+        budget = max(BUDGET_MIN, budget_tokens - FENCE_TOKENS)
+        told = self._services.get().start(caller(), project or None, session or None, budget)
         return render_life.brief(told)
 
     def checkpoint(self, note: Note = "", session: This = None) -> str:

@@ -90,7 +90,7 @@ def test_a_search_result_shows_session_position_time_file_excerpt_and_why(raw: R
         "[1]",
         "2026-09-21 14:13Z",
         "session s-1",
-        "ToolCalled Edit",
+        "call Edit",
         "/home/me/app",
         "login.py",
         "why: login",

@@ -244,6 +244,7 @@ def test_tables_for_people_name_what_machines_get(
 def test_services_of_the_mcp_server_answer_from_the_same_log(
     imported: dict[str, Any], data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from session_mgmt_mcp.adapters.mcp.caller import own_caller
     from session_mgmt_mcp.tools import mcp_services as composition
 
     started: list[str] = []
@@ -256,7 +257,7 @@ def test_services_of_the_mcp_server_answer_from_the_same_log(
     page = services.timeline(session=None, around=moment.position, cursor=None, limit=4)
     assert moment.position in [turn.position for turn in page.turns]
     assert services.sessions(project=None, limit=1)
-    assert services.status()["position"] == imported["appended"]
+    assert services.status(own_caller())["position"] == imported["appended"]
     services.close()
     assert started == [str(data)]
 
