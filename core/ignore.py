@@ -2,7 +2,7 @@ r"""What the user wants left out: whole projects, and what stands in files of so
 
 The rules lie in the file `ignore` of the data folder, a line each, UTF-8; only lines with a tab are rules:
 
-    project<TAB>/home/mira/diary        nothing of sessions in this folder, or below, is stored
+    project<TAB>/home/mira/diary        nothing of sessions in it, below, or in its worktrees is stored
     path<TAB>**/secrets/*.yaml          what stands in such files is replaced, the event is kept
     keep<TAB>**/.env                    one of DEFAULT_PATHS that does not hold
 
@@ -50,18 +50,29 @@ _PATHS_MAX = 4096  # looked at in one payload; beyond, it is taken apart as if o
 class Rules:
     """The rules of one data folder; `projects` are absolute folders without a slash at the end."""
 
-    __slots__ = ("paths", "projects")
+    __slots__ = ("_known", "paths", "projects")
 
     def __init__(self, projects: "tuple[str, ...]" = (), paths: "tuple[str, ...]" = DEFAULT_PATHS) -> None:
         self.projects, self.paths = projects, paths
+        self._known: dict[str, str] = {}  # working folder -> the ignored project it is in, or ""
 
     def project(self, *folders: str) -> str:
-        """The project that holds one of these folders, "" if there is none."""
-        for folder in folders:
-            for root in self.projects:
-                if folder == root or folder.startswith(root + "/"):
-                    return root
+        """The ignored project that one of these folders is in, also as another worktree of it; "" if there is none."""
+        for folder in folders if self.projects else ():
+            if folder not in self._known:
+                found = self._holding(folder)
+                if not found and folder.startswith("/"):
+                    from session_mgmt_mcp.core.project import identify
+
+                    found = self._holding(identify(folder).root)
+                self._known[folder] = found
+            if self._known[folder]:
+                return self._known[folder]
         return ""
+
+    def _holding(self, folder: str) -> str:
+        inside = (root for root in self.projects if folder == root or folder.startswith(root + "/"))
+        return next(inside, "")
 
     def path(self, path: str, folder: str = "") -> str:
         """The first pattern that a path matches, "" if there is none. A relative path is taken as of `folder`."""

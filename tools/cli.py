@@ -37,6 +37,7 @@ COMMANDS = {
     "restore": "bring a log back from a backup, whole or up to a moment",
     "embed": "give every passage its vector, so that search finds it by meaning",
     "maintain": "seal the log, import live transcripts, publish the views",
+    "ignore": "leave out projects, and what stands in files of some paths",
     "pause": "stop capturing",
     "resume": "go on capturing",
     "bench": "how fast search is on this log; reads only",

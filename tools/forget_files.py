@@ -36,6 +36,8 @@ _KNOWN = frozenset(
         "backups.json",
         "retention.json",
         "forgetting.json",
+        "ignore",
+        "ignored",
     ]
 )
 # Cleaned by others: rewritten, made anew, or removed whatever they hold (forget_finish)

@@ -3,10 +3,12 @@
 import argparse
 from typing import Any
 
+import msgspec
+
 from session_mgmt_mcp.adapters.claude_code import install
 from session_mgmt_mcp.adapters.claude_code.client import find_client
 from session_mgmt_mcp.core.errors import SessionMgmtError
-from session_mgmt_mcp.tools import auditing, retention
+from session_mgmt_mcp.tools import auditing, ignoring, retention
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import emit_json
 from session_mgmt_mcp.tools.doctor.finding import age_text
@@ -29,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     with App.open() as app:
         state = app.status()
         state["assistants"], findings = _registrations(app)
+        ignored = ignoring.rules_of(app.folder)
+        state["ignored"] = {**msgspec.to_builtins(ignored), "said": ignoring.status_line(ignored)}
         state["findings"] += [*retention.findings(app), *findings]
         if args.verify:
             with stages() as show:
@@ -68,6 +72,7 @@ def _print(state: dict[str, Any]) -> None:
     print(f"vectors       {_vectors(views['vectors'])}")
     if verified := state.get("verified"):
         print(f"verified      {verified['events']} events, chain {verified['chain']}")
+    print(f"ignored       {state['ignored']['said']}")
     for name, registration in state["assistants"].items():
         print(f"{name:13} {registration}")
     for kind, count in sorted(views["unknown"].items()):

@@ -26,6 +26,8 @@ _FILES = frozenset(
         "backups.json",
         "retention.json",
         "forgetting.json",
+        "ignore",
+        "ignored",
     ]
 )
 _LEFTOVER = re.compile(r".*\.tmp")
