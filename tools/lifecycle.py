@@ -154,12 +154,11 @@ def current_session(app: "App", pid: int, folder: str | None = None) -> str | No
 
 def last_session(app: "App", folder: str) -> str:
     """The session last active in the project of a folder. Raises InputError where there is none."""
-    found = app.views.sessions(project=app.views.projects().root_of(folder), limit=1)
-    if not found:
-        raise InputError(
-            f"no session is recorded of {folder}; `session-mgmt-mcp sessions` lists those there are"
-        )
-    return found[0].session
+    root = app.views.projects().root_of(folder)
+    for found in app.views.sessions(project=root, limit=LISTED_MAX):
+        if found.project == root:  # not of a project in a folder below
+            return found.session
+    raise InputError(f"no session is recorded of {folder}; `session-mgmt-mcp sessions` lists those there are")
 
 
 # -- what maintenance shares -----------------------------------------------------------------------------------------
