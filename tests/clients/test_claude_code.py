@@ -1,5 +1,6 @@
 """The real Claude Code with our registration: it works on as before, and everything it did is found."""
 
+import fcntl
 import json
 import shutil
 import subprocess
@@ -140,6 +141,18 @@ def test_a_broken_installation_does_not_disturb_the_client(machine: Machine, how
     assert outcome(stream) == ("success", False)
     assert (machine.work / "note.txt").read_text() == "hello\n"
     assert failed_hooks(stream) == []
+
+
+def test_a_locked_log_delays_the_client_a_little_and_loses_nothing(machine: Machine) -> None:
+    machine.run("setup", "--yes")
+    with (machine.data / "append.lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # for as long as the session lasts
+        stream, _ = machine.session("write the note", *WORK)
+    assert outcome(stream) == ("success", False)
+    assert (machine.work / "note.txt").read_text() == "hello\n"
+    assert failed_hooks(stream) == []
+    machine.run("maintain", "--once")
+    assert sorted(payload["hook_event_name"] for payload in machine.reported()) == sorted(EVENTS)
 
 
 def test_an_uninstalled_package_leaves_the_client_as_it_was(machine: Machine) -> None:

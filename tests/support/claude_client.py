@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,10 +24,13 @@ def client_folder() -> Path | None:
     return folder if folder is not None and (folder / "claude").exists() else None
 
 
-class ScriptedModel:
-    """Plays `turns` in order: ("Bash", {...input}) calls a tool, a plain text ends the turn."""
+Turn = tuple[str, dict[str, Any]] | str | Callable[[], str]
 
-    def __init__(self, turns: list[tuple[str, dict[str, Any]] | str]) -> None:
+
+class ScriptedModel:
+    """Plays `turns` in order: ("Bash", {...input}) calls a tool, a plain text ends the turn, a function says it when asked."""
+
+    def __init__(self, turns: list[Turn]) -> None:
         self.requests: list[dict[str, Any]] = []
         self._turns = list(turns)
         self._lock = Lock()
@@ -80,6 +84,8 @@ class ScriptedModel:
             number = len(self.requests)
             # A request without tools asks for a title or the like; it uses up no turn.
             turn = self._turns.pop(0) if request.get("tools") and self._turns else "done"
+        if callable(turn):
+            turn = turn()
         if isinstance(turn, str):
             block, stop = {"type": "text", "text": turn}, "end_turn"
         else:
@@ -122,7 +128,7 @@ def client_environment(clients: Path, home: Path, url: str) -> dict[str, str]:
     return {
         "HOME": str(home),
         "SESSION_MGMT_EMBED": "off",
-        "PATH": f"{clients}:/usr/local/bin:/usr/bin:/bin",
+        "PATH": f"{clients}:/usr/local/bin:/usr/bin:/bin:{Path(sys.executable).parent}",
         "LANG": "C.UTF-8",
         "ANTHROPIC_BASE_URL": url,
         "ANTHROPIC_API_KEY": "none",
@@ -173,6 +179,8 @@ class Conversation:
             self._client.wait()
         finally:
             self._watchdog.cancel()
+            if self._client.stdout is not None:
+                self._client.stdout.close()
             with suppress(ProcessLookupError):
                 os.killpg(self._client.pid, SIGKILL)  # what a killed client left behind
             self.model.__exit__(kind, error, trace)
@@ -252,7 +260,7 @@ def run_session(
     home: Path,
     work: Path,
     prompt: str,
-    turns: list[tuple[str, dict[str, Any]] | str],
+    turns: list[Turn],
     tools: str,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """One session to its end: what the client printed, and what the model was shown."""
