@@ -1,12 +1,15 @@
 """Search by meaning: the published vectors and the model for queries, opened when there is something to find."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from session_mgmt_mcp.core.errors import SessionMgmtError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
 
 PASSAGES_MAX = 100  # nearest passages taken
 PASSAGES_NARROWED_MAX = 1000  # where filters will leave few of them
@@ -67,6 +70,7 @@ class Meaning:
         self._open_embedder = open_embedder
         self._index: FindsPassages | None = None
         self._embedder: EmbedsQueries | None = None
+        self._pool: Executor | None = None
         self.reason = ""
 
     def refresh(self) -> None:
@@ -75,17 +79,27 @@ class Meaning:
             self._index = self._open_index()
         self._index.refresh()
 
-    def vector(self, text: str) -> Vector | None:
-        """The vector of a query; None where nothing could be found with it. The model is loaded at the first one."""
+    def vector(self, text: str) -> "Future[Vector | None] | None":
+        """The vector of a query to be, made in a thread while other things are done; None where nothing could be found
+        with it, as it may turn out to be. The model is loaded at the first one.
+        """
         if self._index is None or not self._index.count or self.reason:
             return None
+        if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pool = ThreadPoolExecutor(1, "query")
+        return self._pool.submit(self._embedded, text, self._index.model_id)
+
+    def _embedded(self, text: str, model_id: str) -> Vector | None:
+        """`model_id`: of the vectors it is to be compared with."""
         if self._embedder is None:
             try:
                 self._embedder = self._open_embedder()
             except SessionMgmtError as error:
                 self.reason = str(error)
                 return None
-        if self._index.model_id != self._embedder.model_id:  # another model's vectors: they say nothing here
+        if model_id != self._embedder.model_id:  # another model's vectors: they say nothing here
             return None
         return self._embedder.embed_query(text)
 
@@ -120,7 +134,9 @@ class Meaning:
         )
 
     def close(self) -> None:
-        self._index = self._embedder = None
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+        self._index = self._embedder = self._pool = None
 
 
 def _newest_of_each(ids: Numbers, at: npt.NDArray[Any]) -> Numbers:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tantivy
@@ -49,6 +49,9 @@ from session_mgmt_mcp.projections.results import Moments
 from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row
 from session_mgmt_mcp.projections.tail import QueryReader
 from session_mgmt_mcp.projections.tail_index import DocFrequency, TailIndex
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 ROWS_MAX = 100  # best rows taken as candidates
 SESSIONS_MAX = 20  # sessions whose rows become candidates for the session's sake
@@ -159,8 +162,8 @@ class Search:
             raise InputError("the query is empty: say in words, names or paths what you are looking for")
         tokens = query_tokens(query)
         names = self._names(query)
-        vector = self._vector(query, names)
-        if not tokens and (vector is None or filters.phrases):
+        asked = self._vector(query, names)
+        if not tokens and (filters.phrases or asked is None or asked.result() is None):
             return self._newest(query, filters, limit, time_limit or TimeLimit())
         if must_be_scanned(filters):
             return self._scanned(query, limit, filters, time_limit or TimeLimit())
@@ -168,6 +171,7 @@ class Search:
         found = self._by_words(self._telling(tokens), filters, sessions)
         if found is None:  # a phrase of words that many rows have
             return self._scanned(query, limit, filters, time_limit or TimeLimit())
+        vector = asked.result() if asked is not None else None
         near = self._by_meaning(vector, filters, found)
         around = filters.of_sessions
         context: dict[int, Hit] = {}
@@ -180,7 +184,7 @@ class Search:
         words = query_words(query)
         return Moments([moment_of(one, words) for one in folded(ranked)[:limit]])
 
-    def _vector(self, query: str, names: Names) -> Vector | None:
+    def _vector(self, query: str, names: Names) -> "Future[Vector | None] | None":
         """Of the query without who said it: a name is in half of what two people say, and near to all of it."""
         if self._meaning is None or not any(True for _ in words_of(query)):
             return None
