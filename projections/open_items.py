@@ -1,5 +1,6 @@
 """What a session left open, as far as its rows show it."""
 
+import posixpath
 from collections.abc import Sequence
 
 from session_mgmt_mcp.projections.plain_text import one_line
@@ -92,10 +93,10 @@ def _uncommitted(story: Story) -> Note | None:
     files = uncommitted_files(story)
     if not files:
         return None
-    named = ", ".join(f.path for f in files[-FILES_NAMED_MAX:])
-    more = f" and {len(files) - FILES_NAMED_MAX} more" if len(files) > FILES_NAMED_MAX else ""
+    names = list(dict.fromkeys(posixpath.basename(f.path) for f in reversed(files)))
+    more = f" and {len(names) - FILES_NAMED_MAX} more" if len(names) > FILES_NAMED_MAX else ""
     what = "changed after the last commit" if story.commits else "changed, no commit was seen in this session"
-    return Note(f"{what}: {named}{more}", files[-1].position, "uncommitted")
+    return Note(f"{what}: {', '.join(names[:FILES_NAMED_MAX])}{more}", files[-1].position, "uncommitted")
 
 
 def uncommitted_files(story: Story) -> list[FileWork]:

@@ -11,6 +11,7 @@ from session_mgmt_mcp.projections.tallies import Counts, test_counts
 HEAD_CHARS = 8_000
 TAIL_CHARS = 24_000
 NAMES_MAX = 5
+LINE_CHARS_MAX = 500
 NAME_CHARS_MAX = 120
 
 # What a client answers where a call never ran
@@ -124,11 +125,11 @@ def _ends_well(output: str) -> bool:
 
 _FAILED_NAMES = (
     re.compile(r"^(?:FAILED|ERROR) (\S+::\S+)", re.MULTILINE),  # pytest
-    re.compile(r"^\s*--- FAIL: (\S+)", re.MULTILINE),  # go
+    re.compile(r"^[ \t]*--- FAIL: (\S+)", re.MULTILINE),  # go
     re.compile(r"^test (\S+) \.\.\. FAILED", re.MULTILINE),  # cargo
     re.compile(r"^(?:FAIL|ERROR): (\w+ \([\w.]+\))", re.MULTILINE),  # unittest
-    re.compile(r"^\s*● (.+ › .+)$", re.MULTILINE),  # jest
-    re.compile(r"^\s*(?:✕|×|✗) (.+?)(?: \(?\d+ ?ms\)?)?$", re.MULTILINE),
+    re.compile(r"^[ \t]*● (.+ › .+)$", re.MULTILINE),  # jest
+    re.compile(r"^[ \t]*(?:✕|×|✗) (.+?)(?: \(?\d+ ?ms\)?)?$", re.MULTILINE),
     re.compile(r"^not ok \d+ (?:- )?(.+)$", re.MULTILINE),  # TAP
     re.compile(r"^rspec (\S+:\d+)", re.MULTILINE),
 )
@@ -145,7 +146,7 @@ def failed_names(output: str) -> tuple[str, ...]:
 # linters and type checkers ----------------------------------------------------------------------------------
 
 _FOUND = (
-    re.compile(r"^\s*(?:\[[\w:.-]+\] )?(\d+) issues?(?:\.|:)", re.MULTILINE),  # golangci-lint
+    re.compile(r"^[ \t]*(?:\[[\w:.-]+\] )?(\d+) issues?(?:\.|:)", re.MULTILINE),  # golangci-lint
     re.compile(r"^Found (\d+) errors?\b", re.MULTILINE),  # mypy, ruff, tsc, biome
     re.compile(r"^(\d+) errors?, \d+ warnings?", re.MULTILINE),  # pyright
     re.compile(r"✖ \d+ problems? \((\d+) errors?", re.MULTILINE),  # eslint
@@ -189,9 +190,9 @@ def commits_of(output: str) -> list[Committed]:
 # errors -----------------------------------------------------------------------------------------------------
 
 # A place in a file, then words that tell of an error
-_PLACED = re.compile(r"^\s*\S+?[:(]\d+(?:[:,]\d+)?\)?:? \S")
+_PLACED = re.compile(r"^[ \t]*\S+?[:(]\d+(?:[:,]\d+)?\)?:? \S")
 _TELLING = re.compile(
-    r"\b(?:[\w.]*(?:Error|Exception)\b|error(?:\[\w+\])?:|ERROR\b|fatal:|panic:|FAIL\b|not found|undefined|cannot "
+    r"\b(?:[\w.]{0,80}(?:Error|Exception)\b|error(?:\[\w+\])?:|ERROR\b|fatal:|panic:|FAIL\b|not found|undefined|cannot "
     r"|Permission denied|No such file|assert)"
 )
 _NOTHING_TELLING = re.compile(
@@ -202,7 +203,7 @@ _NOTHING_TELLING = re.compile(
 def error_gist(output: str) -> str:
     """The line of an output that says best what went wrong, "" where there is none."""
     first = telling = ""
-    for line in output.split("\n")[:400]:
+    for line in (line[:LINE_CHARS_MAX] for line in output.split("\n")[:400]):
         if _NOTHING_TELLING.match(line):
             continue
         if _PLACED.match(line):

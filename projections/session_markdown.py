@@ -15,6 +15,7 @@ from session_mgmt_mcp.projections.rows import Row
 CONCISE_LINES = 20  # of a result or an edit
 CONCISE_CHARS = 2000
 PENDING_MAX = 1000
+SPANS_CHARS_MAX = 2000  # in longer lines nothing is taken for code
 DETAILS = ("concise", "full")
 _FENCE = re.compile(r"^\s{0,3}(`{3,}|~{3,})")
 _SPANS = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)")
@@ -153,6 +154,8 @@ def _without_html(line: str) -> str:
     """A line in which no HTML and no image is rendered; what stands in code spans stays."""
     if "<" not in line and "![" not in line:
         return line
+    if len(line) > SPANS_CHARS_MAX:
+        return _escaped(line)
     out, at = [], 0
     for span in _SPANS.finditer(line):
         out += [_escaped(line[at : span.start()]), span[0]]

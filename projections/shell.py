@@ -105,7 +105,7 @@ def _without_heredocs(command: str) -> str:
         body = command.find("\n", found.end())
         if body < 0:
             break
-        end = re.compile(rf"^\s*{found[2]}\s*$", re.MULTILINE).search(command, body + 1)
+        end = re.compile(rf"^[ \t]*{found[2]}[ \t]*$", re.MULTILINE).search(command, body + 1)
         out.append(command[at : found.start()] + command[found.end() : body])
         at = end.end() if end else len(command)
     return "".join(out) + command[at:]

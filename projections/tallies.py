@@ -20,7 +20,7 @@ class Counts(NamedTuple):
 _Reader = Callable[[str], Counts | None]
 
 _PYTEST = re.compile(
-    r"^[=\s]*((?:\d+ (?:passed|failed|errors?|skipped|xfailed|xpassed|deselected|warnings?|rerun|subtests passed)"
+    r"^[= \t]*((?:\d+ (?:passed|failed|errors?|skipped|xfailed|xpassed|deselected|warnings?|rerun|subtests passed)"
     r"(?:, )?)+) in \d+(?:\.\d+)?s\b",
     re.MULTILINE,
 )
@@ -29,28 +29,30 @@ _UNITTEST = re.compile(
     r"^Ran (\d+) tests? in [\d.]+s\s+(OK|FAILED|NO TESTS RAN)(?: \(([^)]*)\))?", re.MULTILINE
 )
 _JEST = re.compile(
-    r"^\s*Tests:?\s+((?:\d+ [a-z]+(?:, | \| )?)+)(?:,? ?\(?\d+(?: total)?\)?)?\s*$", re.MULTILINE
+    r"^[ \t]*Tests:?[ \t]+((?:\d+ [a-z]+(?:, | \| )?)+)(?:,? ?\(?\d+(?: total)?\)?)?[ \t]*$", re.MULTILINE
 )
 _CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored", re.MULTILINE)
-_NEXTEST = re.compile(r"^\s*Summary \[.*?\] .*?tests? run: (.*)$", re.MULTILINE)
+_NEXTEST = re.compile(r"^[ \t]*Summary \[.*?\] .*?tests? run: (.*)$", re.MULTILINE)
 _GOTESTSUM = re.compile(
     r"^DONE (?:\d+ runs?, )?(\d+) tests?(?:, (\d+) skipped)?(?:, (\d+) failures?)?", re.MULTILINE
 )
 _GO_TOP = re.compile(r"^--- (PASS|FAIL|SKIP): ", re.MULTILINE)
 _GO_PACKAGE = re.compile(r"^(?:\[[\w:.-]+\] )?(ok\s\s|FAIL\t)\s*\S+", re.MULTILINE)
-_MOCHA = re.compile(r"^\s*(\d+) (passing|failing|pending)\b(?: \([\d.]+m?s\))?\s*$", re.MULTILINE)
+_MOCHA = re.compile(r"^[ \t]*(\d+) (passing|failing|pending)\b(?: \([\d.]+m?s\))?[ \t]*$", re.MULTILINE)
 _RSPEC = re.compile(r"^(\d+) (?:examples?|tests?|runs?)(?:, \d+ assertions?)?, (\d+) failures?(?:, (\d+) (errors?|pending|skipped))?", re.MULTILINE)  # fmt: skip
 _PHPUNIT_OK = re.compile(r"^OK \((\d+) tests?, ", re.MULTILINE)
 _PHPUNIT = re.compile(r"^Tests: (\d+), Assertions: \d+(.*)", re.MULTILINE)
 _MAVEN = re.compile(r"Tests run: (\d+), Failures: (\d+), Errors: (\d+), Skipped: (\d+)")
 _GRADLE = re.compile(r"^(\d+) tests? completed, (\d+) failed(?:, (\d+) skipped)?", re.MULTILINE)
 _DOTNET = re.compile(r"Failed:\s+(\d+), Passed:\s+(\d+), Skipped:\s+(\d+)")
-_TAP = re.compile(r"^(?:#|ℹ) (pass|fail|skipped) (\d+)\s*$", re.MULTILINE)
-_BUN = re.compile(r"^\s*(\d+) (pass|fail|skip)\s*$", re.MULTILINE)
+_TAP = re.compile(r"^(?:#|ℹ) (pass|fail|skipped) (\d+)[ \t]*$", re.MULTILINE)
+_BUN = re.compile(r"^[ \t]*(\d+) (pass|fail|skip)[ \t]*$", re.MULTILINE)
 _DENO = re.compile(r"^(?:ok|FAILED) \| (\d+) passed(?: \(\d+ steps?\))? \| (\d+) failed", re.MULTILINE)
 _CTEST = re.compile(r"tests passed, (\d+) tests? failed out of (\d+)")
 _SWIFT = re.compile(r"Executed (\d+) tests?, with (?:\d+ tests? skipped and )?(\d+) failures?")
-_PLAYWRIGHT = re.compile(r"^\s+(\d+) (passed|failed|skipped|flaky)(?: \([\d.]+m?s?\))?\s*$", re.MULTILINE)
+_PLAYWRIGHT = re.compile(
+    r"^[ \t]+(\d+) (passed|failed|skipped|flaky)(?: \([\d.]+m?s?\))?[ \t]*$", re.MULTILINE
+)
 _FLUTTER = re.compile(r"\+(\d+)(?: ~(\d+))?(?: -(\d+))?: (?:All tests passed|Some tests failed)")
 
 
@@ -58,8 +60,11 @@ def test_counts(output: str) -> Counts | None:
     """What a test runner's summary says, whichever it is; None where there is no summary. The last summary of one form
     counts, or the sum where a runner prints one for each part.
     """
-    for read in _READERS:
-        if (counts := read(output)) is not None and counts.passed + counts.failed + counts.skipped:
+    for words, read in _READERS:
+        if not any(word in output for word in words):
+            continue
+        counts = read(output)
+        if counts is not None and counts.passed + counts.failed + counts.skipped:
             return counts
     return None
 
@@ -219,25 +224,26 @@ def _flutter(text: str) -> Counts | None:
     return Counts(int(found[1]), int(found[3] or 0), int(found[2] or 0)) if found else None
 
 
-_READERS: tuple[_Reader, ...] = (
-    _pytest,
-    _unittest,
-    _nextest,
-    _cargo,
-    _gotestsum,
-    _jest,
-    _phpunit,
-    _rspec,
-    _maven,
-    _totalled(_GRADLE, (1, 2, 3)),
-    _in_order(_DOTNET, 2, 1, 3),
-    _in_order(_DENO, 1, 2),
-    _ctest,
-    _totalled(_SWIFT, (1, 2, None)),
-    _flutter,
-    _each_named(_MOCHA),
-    _each_named(_TAP, word_first=True),
-    _each_named(_BUN),
-    _each_named(_PLAYWRIGHT),
-    _go,
+# What an output must hold for a reader to find its summary: words are looked for faster than patterns
+_READERS: tuple[tuple[tuple[str, ...], _Reader], ...] = (
+    ((" passed", " failed", " error", " skipped", " deselected", " xfailed"), _pytest),
+    (("Ran ",), _unittest),
+    (("Summary [",), _nextest),
+    (("test result:",), _cargo),
+    (("DONE ",), _gotestsum),
+    (("Tests",), _jest),
+    (("Assertions: ", "OK ("), _phpunit),
+    ((" failure",), _rspec),
+    (("Tests run: ",), _maven),
+    ((" completed, ",), _totalled(_GRADLE, (1, 2, 3))),
+    (("Passed: ",), _in_order(_DOTNET, 2, 1, 3)),
+    ((" | ",), _in_order(_DENO, 1, 2)),
+    (("tests passed, ",), _ctest),
+    (("Executed ",), _totalled(_SWIFT, (1, 2, None))),
+    (("ests passed", "ests failed"), _flutter),
+    ((" passing", " failing"), _each_named(_MOCHA)),
+    (("# ", "ℹ "), _each_named(_TAP, word_first=True)),
+    ((" pass", " fail"), _each_named(_BUN)),
+    ((" passed", " failed"), _each_named(_PLAYWRIGHT)),
+    (("ok ", "FAIL", "--- "), _go),
 )

@@ -33,13 +33,14 @@ _SHELLS = frozenset(
 )  # fmt: skip
 _TAGGED = re.compile(r"\n#([^\n]+)\Z")
 _DECISIONS = ("decision", "preference", "pitfall")
-_ANSWER = re.compile(r'"((?:[^"]|"(?!=))+)"="(.*?)"(?=, "|\. You can now|\s*$)', re.DOTALL)
+_ANSWER = re.compile(r'"((?:[^"]|"(?!=)){1,600})"="(.{0,2000}?)"(?=, "|\. You can now|\s*\Z)', re.DOTALL)
 _SAID = re.compile(
     r"(?:the user said:|the following reason for the rejection:|user feedback:)\s*(.+?)(?:\n\nNote:|\Z)",
     re.DOTALL,
 )
 _CLARIFY = "The user wants to clarify"  # what the client says where a question was put aside
-_HEADING = re.compile(r"^\s*#+\s*(.+)$", re.MULTILINE)
+_HEADING = re.compile(r"^[ \t]*#+[ \t]*(\S.*)$", re.MULTILINE)
+_EMPHASIS = re.compile(r"\*\*|^#{1,6} |^-{3,}$", re.MULTILINE)  # marks that say nothing on one line
 _WORD = re.compile(r"\w{4,}")
 # Commands of the client's that ask for nothing
 _HOUSEKEEPING = re.compile(
@@ -48,6 +49,7 @@ _HOUSEKEEPING = re.compile(
 )
 
 
+_ACTS = frozenset(("PromptSubmitted", "AssistantReplied", "ToolCalled"))
 _TITLES = {"agent": 0, "summary": 1, "ai": 2, "custom": 3}  # the last of the strongest counts
 
 
@@ -87,6 +89,7 @@ class Teller:
         self._corrections: deque[Note] = deque(maxlen=DECISIONS_MAX)
         self._notes: deque[Note] = deque(maxlen=20)
         self._compactions = 0
+        self._compacting = False
         self._counts: Counter[str] = Counter()
         self._files = FilesWorked()
         self._shells = ShellWork(self._files.changed_between)
@@ -105,6 +108,8 @@ class Teller:
         if row.project:
             self._folders[row.project] += 1
         self._branch = row.branch or self._branch
+        if row.kind in _ACTS:
+            self._compacting = False
         if take := _TAKES.get(row.kind):
             take(self, row)
 
@@ -147,9 +152,9 @@ class Teller:
             self._title, self._title_strength = one_line(row.text, 160), strength
 
     def _compacted(self, row: Row) -> None:
-        # The boundary and the summary are two records of one compaction
-        if row.text or row.source == "hook":
-            self._compactions += 1
+        # A hook, a boundary and a summary tell of one compaction: nothing happens between them
+        self._compactions += not self._compacting
+        self._compacting = True
 
     def _ended(self, row: Row) -> None:
         self._end = row.reason or "ended"
