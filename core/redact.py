@@ -34,6 +34,7 @@ _RUN_BYTES_MIN = 20
 _LONG_RUN = b"x" * _RUN_BYTES_MIN
 _QUOTES = b"\\\"'` \t"
 _DIGITS = b"0123456789"
+PRINTABLE_ESCAPES = tuple(b"\\u00%d" % digit for digit in range(2, 8))
 _NO_VALUE = b" \t\r\n\\\"'`"
 
 
@@ -45,13 +46,27 @@ def redact(payload: bytes) -> bytes:
 def redact_counted(payload: bytes) -> tuple[bytes, dict[str, int]]:
     """As `redact`, with how many secrets each rule took out; an empty dict where the payload is unchanged."""
     counts: dict[str, int] = {}
+    plain = _plainly_written(payload)
     # what stands beside a mark may only now look like a secret, so go on until nothing does; each round shortens the rest
     for _ in range(8):
-        spans = _spans(payload)
+        spans = _spans(plain)
         if not spans:
             break
-        payload = _replace(payload, spans, counts)
-    return payload, counts
+        plain = _replace(plain, spans, counts)
+    return plain if counts else payload, counts
+
+
+def _plainly_written(payload: bytes) -> bytes:
+    """JSON with letters, digits and punctuation as themselves that may be written `\\u0067`: a rule looks for `g`."""
+    if not any(escape in payload for escape in PRINTABLE_ESCAPES):
+        return payload
+    escaped = _pattern(rb"\\(?:u00(2[013-9a-fA-F]|[3467][0-9a-fA-F]|5[0-9abABd-fD-F])|.)")
+
+    def written(match: "re.Match[bytes]") -> bytes:
+        code = int(match[1], 16) if match[1] else 0x7F
+        return bytes((code,)) if code < 0x7F else match[0]
+
+    return escaped.sub(written, payload)
 
 
 def _fold_table() -> bytes:

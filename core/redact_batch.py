@@ -59,7 +59,7 @@ def _matching(column: "pa.Array", pattern: str) -> list[int]:
 
 
 @cache
-def _suspicions() -> tuple[str, str]:
+def _suspicions() -> tuple[str, ...]:
     """Patterns (RE2, no look-around) of which every payload with something to redact matches one, and few others do.
 
     Several small ones: a large one outgrows the memory RE2 grants itself, and is then slower a hundredfold.
@@ -81,6 +81,7 @@ def _suspicions() -> tuple[str, str]:
     return (
         f"(?i){start}(?:{'|'.join(tokens)})[0-9a-z_.-]{{{_RUN_MAX}}}",
         f"(?i){'|'.join(named)}",
+        r"\\u00[2-7]",
     )
 
 
