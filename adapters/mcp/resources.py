@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError
 
+from session_mgmt_mcp.adapters.mcp.arguments import ID_CHARS_MAX
 from session_mgmt_mcp.adapters.mcp.caller import caller
 from session_mgmt_mcp.adapters.mcp.lazy import LazyServices
 from session_mgmt_mcp.core.errors import InputError
@@ -49,7 +50,7 @@ class Resources:
         """A session from its beginning."""
         from session_mgmt_mcp.adapters.mcp import render_find
 
-        with _found():
+        with _found(id):
             page = self._services.get().timeline(session=id, around=None, cursor=None, limit=TURNS)
         return render_find.timeline(page, BUDGET_TOKENS)
 
@@ -60,7 +61,7 @@ class Resources:
     def _handoff(self, session: str | None) -> str:
         from session_mgmt_mcp.adapters.mcp import render_life
 
-        with _found():
+        with _found(session):
             return render_life.handoff(self._services.get().handoff(caller(), session))
 
     def table(self) -> list[Row]:
@@ -86,8 +87,10 @@ class Resources:
 
 
 @contextmanager
-def _found() -> Iterator[None]:
+def _found(session: str | None) -> Iterator[None]:
     try:
+        if session is not None and not 0 < len(session.strip()) <= ID_CHARS_MAX:
+            raise InputError(f"no session id: {session[:40]!r}; session://recent lists some")
         yield
     except InputError as error:
         raise ResourceNotFoundError(quoted(str(error))) from error
