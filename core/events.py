@@ -88,7 +88,8 @@ class PermissionRevoked(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-SEEN_WORDS = " belongs to the project "  # what rows say of a ProjectSeen and a ProjectJoined, between the folders
+# what rows say of a ProjectSeen and a ProjectJoined, between the folders
+SEEN_WORDS = " belongs to the project "
 JOINED_WORDS = " is one project with "
 
 
