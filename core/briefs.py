@@ -1,9 +1,9 @@
 """Prepared briefs: what a session is told at its start, written beforehand by maintenance, put out by a hook.
 
 `views/briefs/<project key>` is of a project, `views/briefs/session-<hash>` of a session whose context was compacted. The
-first line says how far the log was looked at, the second is the text, the third a shorter one for when something is to be
-added; both escaped as the inside of a JSON string, so that the hook only joins bytes. Derived: removed by any forgetting,
-made again by maintenance. Imported by hooks: kept light.
+first line says how far the log was looked at; then come a text, a shorter one for when something is to be added, and what
+of it holds whatever happened since; each escaped as the inside of a JSON string, so that the hook only joins bytes.
+Derived: removed by any forgetting, made again by maintenance. Imported by hooks: kept light.
 """
 
 import os
@@ -18,12 +18,13 @@ _MARK = b"brief 1 "
 class Prepared:
     """A brief as it lies on disk."""
 
-    __slots__ = ("escaped", "position", "short")
+    __slots__ = ("escaped", "lasting", "position", "short")
 
-    def __init__(self, position: int, escaped: bytes, short: bytes) -> None:
+    def __init__(self, position: int, escaped: bytes, short: bytes, lasting: bytes = b"") -> None:
         self.position = position  # the log's last event it knows of
         self.escaped = escaped  # JSON string without its quotes; empty where there is nothing to say
         self.short = short  # the same in fewer words
+        self.lasting = lasting  # decisions and the like, without how any session stands
 
 
 def project_path(folder: str, root: str) -> str:
@@ -50,11 +51,11 @@ def read(path: str) -> "Prepared | None":
         os.close(fd)
     lines = raw.split(b"\n")
     position = lines[0][len(_MARK) :]
-    if len(lines) != 4 or lines[3] or not lines[0].startswith(_MARK):
+    if len(lines) != 5 or lines[4] or not lines[0].startswith(_MARK):
         return None
     if not position.isdigit() or len(position) > 20:
         return None
-    return Prepared(int(position), lines[1], lines[2])
+    return Prepared(int(position), *lines[1:4])
 
 
 def write(path: str, prepared: Prepared) -> None:
@@ -63,7 +64,8 @@ def write(path: str, prepared: Prepared) -> None:
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
     fd = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with open(fd, "wb") as file:
-        file.write(b"%s%d\n%s\n%s\n" % (_MARK, prepared.position, prepared.escaped, prepared.short))
+        texts = (prepared.escaped, prepared.short, prepared.lasting)
+        file.write(b"%s%d\n%s\n%s\n%s\n" % (_MARK, prepared.position, *texts))
     os.rename(temporary, path)
 
 

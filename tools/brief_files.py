@@ -193,11 +193,12 @@ def _briefs(log: FileLog, views: Views, changes: _Changes) -> int:
         else:
             roots = roots_of_sessions(files, projects, changes.sessions)[:PROJECTS_MAX]
     roots += [projects.root_of(folder) for folder in sorted(changes.folders) if folder]
+    whole, short = _budgets()
     for root in dict.fromkeys(roots):
         parts = brief_parts(views, root)
-        prepared = briefs.Prepared(
-            position, *(escaped(project_brief(parts, budget)) for budget in _budgets())
-        )
+        lasting = msgspec.structs.replace(parts, stories=())
+        texts = (project_brief(parts, whole), project_brief(parts, short), project_brief(lasting, short // 2))
+        prepared = briefs.Prepared(position, *map(escaped, texts))
         for name in projects.roots(root):  # a hook knows no joins
             briefs.write(briefs.project_path(log.folder, name), prepared)
     return len(roots)

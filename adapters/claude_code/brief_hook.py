@@ -26,30 +26,48 @@ def answer(folder: str, payload: bytes) -> bytes:
         return b""
     session, at = string_of(payload, b"session_id", 256), string_of(payload, b"cwd")
     root = identify(at).root if at else ""
-    compacted = string_of(payload, b"source", 32) == "compact"
-    prepared = briefs.read(briefs.project_path(folder, root))
-    if compacted:
-        own = briefs.read(briefs.session_path(folder, session))
-        prepared = own if own is not None and own.escaped else prepared
-    news = unread(folder, prepared.position if prepared is not None else 0, root)
-    mine = [one for one in news if compacted and one.session == session and (one.prompt or one.calls)]
-    text = prepared.escaped if prepared is not None else b""
-    limit = SINCE_BYTES_MAX if text else ALONE_BYTES_MAX
-    lines = _within(limit, mine, _others(folder, root, session, news))
+    prepared = briefs.read(briefs.project_path(folder, root)) or briefs.Prepared(0, b"", b"")
+    if string_of(payload, b"source", 32) == "compact":
+        return _after_compaction(folder, root, session, prepared)
+    news = unread(folder, prepared.position, root)
+    return _joined(prepared, _others(folder, root, session, news))
+
+
+def _after_compaction(folder: str, root: str, session: str, project: briefs.Prepared) -> bytes:
+    """The session's checkpoint; where maintenance has not taken it yet, what the journal holds of the session."""
+    own = briefs.read(briefs.session_path(folder, session))
+    news = unread(folder, own.position if own is not None else 0, root)
+    mine = [one for one in news if one.session == session]
+    if own is None:  # how the project's brief says this session stands is older than what is told here
+        own = briefs.Prepared(0, project.lasting, project.lasting)
+    elif not any(one.compacting for one in mine):
+        mine = []
+    told = [_with_news(_Other(one.session, "this one before it was compacted", "", 0), one) for one in mine]
+    at_work = [other for other in _others(folder, root, session, news) if other.at_work]
+    return _joined(own, [other for other in told if other.prompt or other.did] + at_work)
+
+
+def _joined(prepared: briefs.Prepared, others: "list[_Other]") -> bytes:
+    """The answer; b"" where there is nothing to say."""
+    text = prepared.escaped
+    lines = _within(SINCE_BYTES_MAX if text else ALONE_BYTES_MAX, others)
     if lines:
         since = escaped("\n".join((_SINCE if text else _ALONE, *lines)))
-        text = prepared.short + b"\\n\\n" + since if prepared is not None and text else since
+        text = prepared.short + b"\\n\\n" + since if text else since
     return _ANSWER % text if text else b""
 
 
 class _Other:
     """A session worth a line: what is known of it, and how it stands."""
 
-    __slots__ = ("asked_at", "did", "prompt", "reply", "session", "state")
+    __slots__ = ("asked_at", "at_work", "did", "prompt", "reply", "session", "state")
 
-    def __init__(self, session: str, state: str, prompt: str, asked_at: int) -> None:
+    def __init__(
+        self, session: str, state: str, prompt: str, asked_at: int, *, at_work: bool = False
+    ) -> None:
         self.session = session
         self.state = state
+        self.at_work = at_work
         self.prompt = prompt
         self.asked_at = asked_at
         self.did: list[str] = []
@@ -74,7 +92,9 @@ def _others(folder: str, root: str, session: str, news: "list[Unread]") -> "list
         alive = live.is_alive(found.process)
         if alive or (alive is None and time.time_ns() // 1000 - found.active_at < SILENT_US):
             where = "" if found.folder == root else f" in {beginning(found.folder)}"
-            other = _Other(found.session, f"at work now{where}", found.prompt, found.prompted_at)
+            other = _Other(
+                found.session, f"at work now{where}", found.prompt, found.prompted_at, at_work=True
+            )
             other = _with_news(other, told.pop(found.session, None))
             if other.prompt or other.did:
                 out.append(other)
@@ -98,10 +118,9 @@ def _with_news(other: _Other, news: "Unread | None") -> _Other:
     return other
 
 
-def _within(limit: int, mine: "list[Unread]", others: "list[_Other]") -> "list[str]":
+def _within(limit: int, others: "list[_Other]") -> "list[str]":
     """A line each, with as much detail as lets the most important ones fit into `limit` bytes."""
-    shown = [_with_news(_Other(one.session, "this one before it was compacted", "", 0), one) for one in mine]
-    shown = (shown + others)[:OTHERS_MAX]
+    shown = others[:OTHERS_MAX]
     for things, chars in _DETAILS:
         lines = [one.line(things, chars) for one in shown]
         if sum(len(line.encode("utf-8", "replace")) + 1 for line in lines) <= limit:

@@ -24,16 +24,16 @@ _ZEROS = bytes(4096)  # no JSON holds so many
 class Unread:
     """What one session did, as its hooks told it."""
 
-    __slots__ = ("calls", "ended", "failed", "last_at", "prompt", "prompts", "reply", "session")
+    __slots__ = ("calls", "compacting", "ended", "failed", "last_at", "prompt", "reply", "session")
 
     def __init__(self, session: str) -> None:
         self.session = session
-        self.prompts = 0
         self.prompt = ""  # the last one's beginning
         self.calls: dict[str, str] = {}  # tool_use_id -> what was done, in order
         self.failed: set[str] = set()
         self.reply = ""
         self.ended = False
+        self.compacting = False  # its context was about to be compacted
         self.last_at = 0  # µs since the epoch
 
     def did(self) -> "list[str]":
@@ -63,11 +63,7 @@ def _take_in(one: Unread, envelope: bytes, payload: bytes) -> None:
     mark = envelope.find(b"\xcf")  # the first 64-bit number is when it was recorded
     one.last_at = int.from_bytes(envelope[mark + 1 : mark + 9], "big")
     if event == "UserPromptSubmit":
-        one.prompt, one.prompts, one.reply = (
-            beginning(string_of(payload, b"prompt", 640)),
-            one.prompts + 1,
-            "",
-        )
+        one.prompt, one.reply = beginning(string_of(payload, b"prompt", 640)), ""
     elif event in ("PreToolUse", "PostToolUse", "PostToolUseFailure"):
         call = string_of(payload, b"tool_use_id", 128)
         if did := _did(payload):
@@ -76,6 +72,7 @@ def _take_in(one: Unread, envelope: bytes, payload: bytes) -> None:
             one.failed.add(call)
     elif event == "Stop":
         one.reply = beginning(string_of(payload, b"last_assistant_message", 640))
+    one.compacting = one.compacting or event == "PreCompact"
     one.ended = event == "SessionEnd" or (one.ended and event != "SessionStart")
 
 

@@ -26,7 +26,7 @@ def prepare(hooks: Hooks, text: str, position: int = 1 << 40, session: str = "")
         if session
         else briefs.project_path(hooks.folder, hooks.work)
     )
-    briefs.write(path, briefs.Prepared(position, escaped, escaped))
+    briefs.write(path, briefs.Prepared(position, escaped, escaped, b"decisions"))
 
 
 def killed(hooks: Hooks, session: str) -> None:
@@ -66,22 +66,30 @@ def test_subfolders_and_worktrees_are_told_the_brief_of_their_repository(
 
 def test_after_a_compaction_the_session_is_told_its_own_checkpoint(hooks: Hooks) -> None:
     prepare(hooks, "of the project")
-    assert hooks.told("s-1", "compact") == "of the project"
     prepare(hooks, "of the session", session="s-1")
     assert hooks.told("s-1", "compact") == "of the session"
     assert hooks.told("s-1", "startup") == "of the project"
 
 
 def test_after_a_compaction_nobody_prepared_for_the_session_is_told_what_it_did(hooks: Hooks) -> None:
-    prepare(hooks, "of the project", position=0)
+    prepare(hooks, "of the project, and how s-1 stood", position=1)
     hooks.report("s-1", "UserPromptSubmit", prompt="mend the till")
     hooks.report("s-1", "PreCompact", trigger="auto")
     said = hooks.told("s-1", "compact")
-    assert (
-        said.startswith("of the project")
-        and 'this one before it was compacted: asked: "mend the till"' in said
-    )
+    assert said.startswith("decisions\n\n"), "how the brief says it stands is older"
+    assert 'this one before it was compacted: asked: "mend the till"' in said
     assert "mend the till" not in hooks.told("s-1", "resume"), "what is in its context is not repeated"
+
+
+def test_a_second_compaction_adds_to_the_checkpoint_of_the_first(hooks: Hooks) -> None:
+    hooks.report("s-1", "UserPromptSubmit", prompt="mend the till")
+    hooks.report("s-1", "PreCompact", trigger="auto")
+    prepare(hooks, "at the first", position=2, session="s-1")
+    hooks.report("s-1", "UserPromptSubmit", prompt="oil the wheel")
+    assert hooks.told("s-1", "compact") == "at the first", "it is in the context still"
+    hooks.report("s-1", "PreCompact", trigger="auto")
+    head, _, since = hooks.told("s-1", "compact").partition("\n\n")
+    assert head == "at the first" and "oil the wheel" in since and "till" not in since
 
 
 def test_others_at_work_are_named_with_what_they_were_asked_and_did(hooks: Hooks) -> None:
@@ -164,11 +172,11 @@ def test_what_is_added_stays_small(hooks: Hooks, sessions: int) -> None:
     "raw",
     [
         b"",
-        b"brief 2 1\nx\ny\n",
-        b"brief 1 -1\nx\ny\n",
-        b"brief 1 1\nx\n",
-        b"brief 1 1\nx\ntorn",
-        b"brief 1 1\na\nb\nc\n",
+        b"brief 2 1\nx\ny\nz\n",
+        b"brief 1 -1\nx\ny\nz\n",
+        b"brief 1 1\nx\ny\n",
+        b"brief 1 1\nx\ny\ntorn",
+        b"brief 1 1\na\nb\nc\nd\n",
     ],
 )
 def test_a_damaged_brief_is_left_out(hooks: Hooks, raw: bytes) -> None:
