@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 os.environ["SESSION_MGMT_EMBED"] = "off"  # no test leaves a process behind; those that embed say so
-_UNSYNCED = {"audit", "doctor", "forget", "lifecycle", "projections", "tools"}
+_UNSYNCED = {"audit", "doctor", "forget", "lifecycle", "projections", "projects", "tools"}
 
 
 @pytest.fixture(autouse=True)
