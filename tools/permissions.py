@@ -29,13 +29,14 @@ def listed(app: App) -> list[Grant]:
 
 
 def grant(app: App, wanted: Grant, *, key: str | None = None, actor: str = "user") -> tuple[Grant, bool]:
-    """Record a permission; False where the same one holds already. Raises InputError: empty or too long, in the past."""
+    """Record a permission; False where the same one holds already, for as long. Raises InputError: empty or too long, in the past."""
     now = now_us()
     _check_texts(wanted)
     if 0 < wanted.expires_at <= now:
         raise InputError("the permission would have expired already; give a time that lies ahead")
     for known in listed(app):
-        if known.state(now) is State.HOLDS and _terms(known) == _terms(wanted):
+        lasts = not known.expires_at or 0 < wanted.expires_at <= known.expires_at
+        if lasts and known.state(now) is State.HOLDS and _terms(known) == _terms(wanted):
             return known, False
     said = PermissionGranted(
         os.urandom(4).hex(),
@@ -85,8 +86,8 @@ def check(app: App, asked: Asked, now: int | None = None) -> Decision:
     )
 
 
-def _terms(grant: Grant) -> tuple[str, str, str, str, int]:
-    return (grant.operation.strip(), grant.scope.strip(), grant.project, grant.session, grant.expires_at)
+def _terms(grant: Grant) -> tuple[str, str, str, str]:
+    return (grant.operation.strip(), grant.scope.strip(), grant.project, grant.session)
 
 
 def _check_texts(wanted: Grant) -> None:

@@ -36,7 +36,7 @@ def table(services: LazyServices) -> list[Row]:
         (find.timeline, "Read history", tools_find.TIMELINE, READS),
         (keep.remember, "Remember", tools_keep.REMEMBER, _writes()),
         (keep.forget, "Forget for good", tools_keep.FORGET, _writes(destroys=True, again=True)),
-        (keep.permissions, "Permissions", tools_keep.PERMISSIONS, _writes(again=True)),
+        (keep.permissions, "Permissions", tools_keep.PERMISSIONS, _writes()),
         (find.audit, "Who did what", tools_find.AUDIT, READS),
     ]
 

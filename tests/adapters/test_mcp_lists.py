@@ -54,7 +54,7 @@ def test_tools_that_change_nothing_say_so_and_only_forget_destroys(tools: list[d
     assert all(hint["openWorldHint"] is False for hint in hints.values())
     writers = {name: hint for name, hint in hints.items() if name not in READERS}
     assert [name for name, hint in writers.items() if hint["destructiveHint"]] == ["forget"]
-    assert {name for name, hint in writers.items() if hint["idempotentHint"]} == {"forget", "permissions"}
+    assert {name for name, hint in writers.items() if hint["idempotentHint"]} == {"forget"}
 
 
 def _unbounded(schema: dict[str, Any], where: str) -> list[str]:

@@ -1,7 +1,8 @@
 """The assembled server called without a process or a wire: what tests need who care for the answers alone."""
 
 import re
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 import anyio
 from mcp.server.mcpserver.exceptions import ToolError
@@ -18,7 +19,8 @@ class InProcess:
     """Calls tools as a client of a process in a folder would. `folder` and `pid` may be changed between calls."""
 
     def __init__(self, services: Services, folder: str = "/shop", pid: int = 1) -> None:
-        self.server: SessionMgmtServer = build_server(lambda: services)
+        self.services = services
+        self.server = _server()
         self.caller = Caller(pid, folder)
 
     def call(self, tool: str, /, **arguments: Any) -> str:
@@ -31,6 +33,7 @@ class InProcess:
         """A tool's text and whether it is an error. `request`: the key of a request that may be sent again."""
 
         async def run() -> tuple[str, bool]:
+            _Current.services = self.services
             CALLER.set(self.caller)
             REQUEST.set(request)
             try:
@@ -43,6 +46,20 @@ class InProcess:
             return block.text, bool(answer.is_error)
 
         return anyio.run(run)
+
+
+class _Current:
+    """The services of the client that calls: the server is built once for all of them."""
+
+    services: Services
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.services, name)
+
+
+@cache
+def _server() -> SessionMgmtServer:
+    return build_server(cast(Any, _Current))
 
 
 class _Context:
