@@ -11,7 +11,7 @@ import tantivy
 from session_mgmt_mcp.projections.analysis import words as words_of
 from session_mgmt_mcp.projections.documents import number_of, sameness
 from session_mgmt_mcp.projections.lexical import LexicalIndex, stored_row
-from session_mgmt_mcp.projections.ranking import Candidates
+from session_mgmt_mcp.projections.ranking import Candidates, Scores
 from session_mgmt_mcp.projections.rows import Row
 
 NO_ACTORS = frozenset(["user", "assistant", "tool", "system", "unknown"])  # said by many: no name
@@ -43,10 +43,8 @@ def hits_of(index: LexicalIndex, found: Sequence[tuple[float, Any]]) -> list[Hit
     """What the index knows of documents it found, (score, address) each."""
     addresses = [address for _, address in found]
     columns = [index.searcher.fast_field_values(name, addresses) for name in _FAST]
-    return [
-        Hit._make((*values, score, address, None))
-        for (score, address), values in zip(found, zip(*columns, strict=True), strict=True)
-    ]
+    scores = [score for score, _ in found]
+    return list(map(Hit, *columns, scores, addresses))
 
 
 def weighted(
@@ -138,17 +136,23 @@ def stored(index: LexicalIndex, hit: Hit) -> Row:
 def table_of(
     hits: Sequence[Hit], cosines: Mapping[int, float], named: set[int], about: set[int]
 ) -> Candidates:
-    """The hits as columns."""
-    n = len(hits)
-    numbers = np.array([hit[:5] for hit in hits], np.int64).reshape(n, 5)
+    """At least one hit, as columns."""
+    ids, sessions, seqs, times, digests, lexical, *_ = zip(*hits, strict=True)
     return Candidates(
-        ids=numbers[:, 0],
-        sessions=numbers[:, 1],
-        seqs=numbers[:, 2],
-        times=numbers[:, 3],
-        digests=numbers[:, 4],
-        lexical=np.array([hit.lexical for hit in hits], np.float64),
-        dense=np.array([cosines.get(hit.id, np.nan) for hit in hits], np.float64),
-        named=np.array([hit.id in named for hit in hits], np.float64),
-        about=np.array([hit.id in about for hit in hits], np.float64),
+        ids=np.array(ids, np.int64),
+        sessions=np.array(sessions, np.int64),
+        seqs=np.array(seqs, np.int64),
+        times=np.array(times, np.int64),
+        digests=np.array(digests, np.int64),
+        lexical=np.array(lexical, np.float64),
+        dense=np.array([cosines.get(i, np.nan) for i in ids], np.float64),
+        named=_among(ids, named),
+        about=_among(ids, about),
     )
+
+
+def _among(ids: Sequence[int], chosen: set[int]) -> Scores:
+    """1 for each of the ids that is chosen, else 0."""
+    if not chosen:
+        return np.zeros(len(ids))
+    return np.array([i in chosen for i in ids], np.float64)

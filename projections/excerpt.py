@@ -49,14 +49,18 @@ def excerpt(finds: list[Find], text: str) -> str:
     """One line of at most EXCERPT_CHARS_MAX characters, around the place with the most different stems."""
     start, best = 0, 0
     room = EXCERPT_CHARS_MAX - LEAD_CHARS
-    for i, (at, _) in enumerate(finds[:PLACES_MAX]):
-        within = set()
-        for find_ in finds[i : i + PLACES_MAX]:
-            if find_.start >= at + room:
-                break
-            within.add(find_.stem)
+    within: dict[str, int] = {}  # how often each stem stands between a find and `end`
+    end = 0
+    for i, (at, stem) in enumerate(finds[:PLACES_MAX]):
+        last = min(len(finds), i + PLACES_MAX)
+        while end < last and finds[end].start < at + room:
+            within[finds[end].stem] = within.get(finds[end].stem, 0) + 1
+            end += 1
         if len(within) > best:
             best, start = len(within), at
+        within[stem] -= 1
+        if not within[stem]:
+            del within[stem]
     start = _word_start(text, start - LEAD_CHARS) if start > LEAD_CHARS else 0
     line = " ".join(text[start : start + 3 * EXCERPT_CHARS_MAX].split())
     lead = "…" if start else ""

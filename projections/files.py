@@ -50,7 +50,7 @@ def remove_others(folder: Path, keep: set[str]) -> None:
                 os.unlink(entry.path)
 
 
-def stamp(path: Path) -> tuple[int, int, int]:
+def stamp(path: Path | str) -> tuple[int, int, int]:
     """Changes whenever the file was replaced; zeros where it is missing."""
     try:
         found = os.stat(path)

@@ -85,30 +85,52 @@ def floor_of(nearest: npt.NDArray[np.floating[Any]]) -> float:
     return float(2 * nearest.min() - nearest.max()) if len(nearest) else 1.0
 
 
-def neighbours(sessions: Numbers, seqs: Numbers, values: Scores) -> tuple[Scores, Scores]:
-    """The values of the rows just before and just after each in its session; 0 where it is no candidate."""
+class Places(NamedTuple):
+    """Rows in the order of their sessions: what `neighbours` and `best_of_sessions` share."""
+
+    order: Numbers
+    starts: Numbers  # where in that order a session begins
+    sizes: Numbers  # how many rows each has
+    earlier: Numbers  # rows whose next one is there
+    later: Numbers  # that next one
+
+
+def places_of(sessions: Numbers, seqs: Numbers) -> Places:
+    """Of at least one row."""
     order = np.lexsort((seqs, sessions))
-    adjacent = (np.diff(sessions[order]) == 0) & (np.diff(seqs[order]) == 1)
-    earlier, later = order[:-1][adjacent], order[1:][adjacent]
+    ascending, steps = sessions[order], seqs[order]
+    same = ascending[1:] == ascending[:-1]
+    starts = np.concatenate([[0], np.flatnonzero(~same) + 1])
+    sizes = np.concatenate([starts[1:], [len(order)]]) - starts
+    adjacent = same & (steps[1:] - steps[:-1] == 1)
+    return Places(order, starts, sizes, order[:-1][adjacent], order[1:][adjacent])
+
+
+def neighbours(places: Places, values: Scores) -> tuple[Scores, Scores]:
+    """The values of the rows just before and just after each in its session; 0 where it is no candidate."""
     previous, following = np.zeros(len(values)), np.zeros(len(values))
-    previous[later] = values[earlier]
-    following[earlier] = values[later]
+    previous[places.later] = values[places.earlier]
+    following[places.earlier] = values[places.later]
     return previous, following
 
 
-def best_of_sessions(sessions: Numbers, values: Scores) -> Scores:
-    """For each row the best value among the rows of its session."""
-    numbers, at = np.unique(sessions, return_inverse=True)
-    best = np.zeros(len(numbers))
-    np.maximum.at(best, at, values)
-    return best[at]
+def best_of_sessions(places: Places, values: Scores) -> Scores:
+    """For each row the best value, 0 at least, among the rows of its session."""
+    best = np.maximum(np.maximum.reduceat(values[places.order], places.starts), 0.0)
+    out = np.empty(len(values))
+    out[places.order] = np.repeat(best, places.sizes)
+    return out
 
 
 def recency(times: Numbers) -> Scores:
     """0 to 1 for each time, by its rank among the known ones; unknown times get 0."""
-    known = np.unique(times[times > 0])
-    if not len(known):
+    ascending = np.sort(times)
+    ascending = ascending[np.searchsorted(ascending, 0, "right") :]
+    if not len(ascending):
         return np.zeros(len(times))
+    new = np.ones(len(ascending), bool)
+    new[1:] = ascending[1:] != ascending[:-1]
+    known = ascending[new]
     return np.where(times > 0, (np.searchsorted(known, times) + 1) / len(known), 0.0)
 
 
@@ -116,7 +138,10 @@ def combine(found: Candidates, documents: Scores, floor: float, weights: Weights
     """The score of every candidate. `documents`: BM25 of each one's session document, over the best; `floor`: see
     `floor_of`.
     """
+    if not len(found):
+        return np.zeros(0)
     w = weights
+    places = places_of(found.sessions, found.seqs)
     lexical, dense = share(found.lexical), spread(found.dense, floor)
     score = w.lexical * lexical + w.dense * dense
     for values, previous, following in (
@@ -124,10 +149,10 @@ def combine(found: Candidates, documents: Scores, floor: float, weights: Weights
         (dense, w.dense_previous, w.dense_next),
     ):
         if previous or following:
-            before, after = neighbours(found.sessions, found.seqs, values)
+            before, after = neighbours(places, values)
             score += previous * before + following * after
-    score += w.best_lexical * best_of_sessions(found.sessions, lexical)
-    score += w.best_dense * best_of_sessions(found.sessions, dense)
+    score += w.best_lexical * best_of_sessions(places, lexical)
+    score += w.best_dense * best_of_sessions(places, dense)
     score += w.session_document * documents
     score += w.actor * found.named + w.metadata * found.about
     return score + w.recency * recency(found.times)

@@ -96,7 +96,8 @@ class Search:
         self._rows: LexicalIndex | None = None
         self._sessions: LexicalIndex | None = None
         self._stamp: Any = None
-        self._generation = ""
+        self._state_file = str(self._folder / STATE_FILE)
+        self._metas: list[str] = []  # of the opened indexes
         self._loads = 0
 
     @property
@@ -125,12 +126,13 @@ class Search:
 
     def _reload_index(self) -> bool:
         """Follow a new generation or a new commit; whether there was one."""
-        now = (stamp(self._folder / STATE_FILE), self._commits())
+        now = (stamp(self._state_file), self._commits())
         if now == self._stamp:
             return False
         if self._stamp is None or now[0] != self._stamp[0]:
-            self._generation = published_generation(self._folder, self._log)
-            self._open(self._generation)
+            generation = published_generation(self._folder, self._log)
+            self._metas = [str(self._folder / generation / name / "meta.json") for name in INDEXES]
+            self._open(generation)
         elif self._rows is not None and self._sessions is not None:
             self._rows.reload()
             self._sessions.reload()
@@ -139,7 +141,7 @@ class Search:
 
     def _commits(self) -> list[tuple[int, int, int]]:
         """Stamps of the files tantivy replaces with every commit."""
-        return [stamp(self._folder / self._generation / name / "meta.json") for name in INDEXES]
+        return [stamp(path) for path in self._metas]
 
     def _open(self, generation: str) -> None:
         self._rows = self._sessions = None
@@ -266,14 +268,11 @@ class Search:
         found: dict[int, Hit],
         wanted: int = ROWS_MAX,
     ) -> bool:
-        """False where `narrowing.hits` gives up."""
+        """Adds to `found` what is not in it; False where `narrowing.hits` gives up."""
         hits = narrowed_hits(index, query, filters, wanted)
         if hits is None:
             return False
-        for hit in hits_of(index, hits):
-            known = found.get(hit.id)
-            if known is None or known.lexical < hit.lexical:
-                found[hit.id] = hit
+        found |= {hit.id: hit for hit in hits_of(index, hits) if hit.id not in found}
         return True
 
     def _by_meaning(self, vector: Vector | None, filters: Filters, found: dict[int, Hit]) -> _Near:

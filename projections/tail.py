@@ -31,13 +31,14 @@ class QueryReader:
     def __init__(self, log: EventLog, views: Path) -> None:
         self._log = log
         self._views = views
+        self._state_file = str(query_folder(views) / STATE_FILE)
         self._stamp = (-1, 0, 0)
         self.files: QueryFiles
         self.loads = 0  # how often what is published was opened; tells others to reload too
 
     def refresh(self) -> None:
         """Take in what was published and appended since the last call."""
-        now = stamp(query_folder(self._views) / STATE_FILE)
+        now = stamp(self._state_file)
         if now != self._stamp:
             self._reload()
         head = self._log.head()
@@ -49,13 +50,13 @@ class QueryReader:
 
     def _reload(self) -> None:
         for attempt in range(RELOADS_MAX):
-            self._stamp = stamp(query_folder(self._views) / STATE_FILE)
+            self._stamp = stamp(self._state_file)
             state = load_state(self._views, self._log)
             try:
                 files = QueryFiles(self._views, state or empty_state(self._log.log_id))
                 break
             except (duckdb.Error, OSError):  # removed by a newer publish, or damaged
-                if attempt == RELOADS_MAX - 1 or stamp(query_folder(self._views) / STATE_FILE) == self._stamp:
+                if attempt == RELOADS_MAX - 1 or stamp(self._state_file) == self._stamp:
                     files = QueryFiles(self._views, empty_state(self._log.log_id))
                     break
         if self.loads:

@@ -17,6 +17,7 @@ Scores = npt.NDArray[np.float32]
 CODES_AT_ONCE = 1 << 15  # 256 KB of words: two such buffers fit a level-2 cache
 ROWS_AT_ONCE = 256
 SAMPLED_MIN, SAMPLED_ONE_IN = 1 << 17, 8
+ESTIMATED_MIN = 1 << 14
 WORDS_A_BYTE = 3  # 3 * 64 differing bits are the most a byte counts in whole words
 SCORE_MAX = 1.05  # of vectors of length 1, with what float16 rounds off; beyond it a row is damaged
 _HALF_BITS = np.int32(
@@ -54,14 +55,21 @@ def distances(codes: Codes, code: npt.NDArray[np.uint64], out: Distances) -> Non
 def nearest_codes(found: Distances, n: int) -> Indices:
     """Where the n smallest distances are, ascending, and more that are as near as the last of them: at most 2 n.
 
-    Of many distances the n-th smallest is estimated from a sample.
+    The n-th smallest is estimated from a sample; of very many distances that is enough, else it is then counted.
     """
     if n >= len(found):
         return np.arange(len(found))
-    stride = SAMPLED_ONE_IN if len(found) >= SAMPLED_MIN else 1
+    stride = SAMPLED_ONE_IN if len(found) >= ESTIMATED_MIN else 1
     reached = np.cumsum(np.bincount(found[::stride]))
-    limit = np.searchsorted(reached, -(-n // stride))
-    return np.flatnonzero(found <= np.uint16(limit))[: 2 * n]
+    limit = int(np.searchsorted(reached, -(-n // stride)))
+    near = found <= np.uint16(limit)
+    if ESTIMATED_MIN <= len(found) < SAMPLED_MIN:
+        while np.count_nonzero(near) < n:
+            limit += 1
+            near = found <= np.uint16(limit)
+        while limit and np.count_nonzero(fewer := found <= np.uint16(limit - 1)) >= n:
+            limit, near = limit - 1, fewer
+    return np.flatnonzero(near)[: 2 * n]
 
 
 def exact_scores(rows: Halves, at: Indices, query: Scores) -> Scores:

@@ -83,6 +83,8 @@ class VectorIndex:
         Raises SettingsError.
         """
         self._log = log
+        self._folder = vector_folder(views)
+        self._state_file = str(self._folder / STATE_FILE)
         self._views = views
         self._stamp: tuple[int, int, int] | None = None
         self._folder_stamp = (0, 0, 0)
@@ -135,8 +137,8 @@ class VectorIndex:
 
     def refresh(self) -> bool:
         """Follow what was published; whether there was anything."""
-        folder = vector_folder(self._views)
-        now = stamp(folder / STATE_FILE)
+        folder = self._folder
+        now = stamp(self._state_file)
         if now == self._stamp:
             if self._wanted_graphs() and self._folder_stamp != stamp(folder):  # a graph was built, perhaps
                 self._load_graphs(folder)

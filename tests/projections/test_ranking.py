@@ -67,13 +67,15 @@ def test_the_floor_lies_as_far_below_the_last_as_the_best_above_it() -> None:
 
 def test_neighbours_are_the_rows_next_to_each_other_in_one_session() -> None:
     sessions, seqs = np.array([7, 7, 7, 8]), np.array([3, 1, 2, 3])
-    before, after = ranking.neighbours(sessions, seqs, np.array([1.0, 2.0, 3.0, 4.0]))
+    places = ranking.places_of(sessions, seqs)
+    before, after = ranking.neighbours(places, np.array([1.0, 2.0, 3.0, 4.0]))
     assert before.tolist() == [3.0, 0.0, 2.0, 0.0]
     assert after.tolist() == [0.0, 3.0, 1.0, 0.0]
 
 
 def test_a_gap_parts_neighbours() -> None:
-    before, after = ranking.neighbours(np.array([7, 7]), np.array([1, 3]), np.array([1.0, 2.0]))
+    places = ranking.places_of(np.array([7, 7]), np.array([1, 3]))
+    before, after = ranking.neighbours(places, np.array([1.0, 2.0]))
     assert before.tolist() == after.tolist() == [0.0, 0.0]
 
 

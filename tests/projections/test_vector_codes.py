@@ -39,6 +39,13 @@ def test_nearest_codes_of_many_are_those_below_a_limit_estimated_from_a_sample()
     assert len(nearest_codes(np.full(1000, 7, np.uint16), 10)) == 20
 
 
+@pytest.mark.parametrize("spread", [0, 3, 40])
+def test_nearest_codes_of_less_are_below_the_limit_that_all_of_them_have(spread: int) -> None:
+    found = np.random.default_rng(0).integers(100, 101 + spread, 20_000).astype(np.uint16)
+    limit = np.sort(found)[399]
+    assert nearest_codes(found, 400).tolist() == np.flatnonzero(found <= limit)[:800].tolist()
+
+
 def test_exact_scores_are_those_of_numpys_own_conversion_tiny_numbers_included() -> None:
     rows = vectors(1000, dimension=384)
     rows[3, :100] = 1e-6  # subnormal in float16
