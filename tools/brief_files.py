@@ -80,12 +80,13 @@ def update(log: FileLog, say: Say) -> Done:
     if not (changes.everything or changes.sessions or changes.folders or dead or look_for_silent):
         _save(folder, log, state)
         return Done()
-    say("preparing briefs", 0, 0)
     views = Views(log, folder)
     try:
         checkpoints = sum(_checkpoint(log, views, *compacted) for compacted in changes.compacted.items())
-        closed = _close(log, views, dead, silent=look_for_silent)
-        made = _briefs(log, views, changes._replace(sessions=changes.sessions | closed)) if _is_on() else 0
+        closed = _close(log, views, dead, silent=look_for_silent) if dead or look_for_silent else set()
+        made = (
+            _briefs(log, views, changes._replace(sessions=changes.sessions | closed), say) if _is_on() else 0
+        )
     finally:
         views.close()
     if look_for_silent:
@@ -180,7 +181,7 @@ def _close(log: FileLog, views: Views, dead: Iterable[Live], *, silent: bool) ->
     return closed
 
 
-def _briefs(log: FileLog, views: Views, changes: _Changes) -> int:
+def _briefs(log: FileLog, views: Views, changes: _Changes, say: Say) -> int:
     from session_mgmt_mcp.projections.brief import project_brief
     from session_mgmt_mcp.projections.briefing import brief_parts
     from session_mgmt_mcp.projections.project_rows import recent_roots, roots_of_sessions
@@ -194,7 +195,9 @@ def _briefs(log: FileLog, views: Views, changes: _Changes) -> int:
             roots = roots_of_sessions(files, projects, changes.sessions)[:PROJECTS_MAX]
     roots += [projects.root_of(folder) for folder in sorted(changes.folders) if folder]
     whole, short = _budgets()
-    for root in dict.fromkeys(roots):
+    roots = list(dict.fromkeys(roots))
+    for number, root in enumerate(roots):
+        say("preparing briefs", number, len(roots))
         parts = brief_parts(views, root)
         lasting = msgspec.structs.replace(parts, stories=())
         texts = (project_brief(parts, whole), project_brief(parts, short), project_brief(lasting, short // 2))
