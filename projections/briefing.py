@@ -45,13 +45,7 @@ def brief_parts(views: "Views", root: str, *, leave_out: str = "", live: Sequenc
 
 def project_folders(views: "Views", root: str) -> list[str]:
     """The working folders that are the project of this root, as rows name them."""
-    projects = views.projects()
-    recorded = {*projects.roots(root), *projects.folders(root)}
-    if not projects.folders(root):  # maintenance has not looked at them yet
-        with views.reading() as files:
-            named = [r[0] for r in files.fetch("SELECT DISTINCT project FROM shown WHERE project <> ''")]
-        recorded.update(folder for folder in named if projects.root_of(folder) == root)
-    return sorted(recorded)
+    return list(views.projects().folders(root))
 
 
 def _latest_sessions(views: "Views", folders: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from session_mgmt_mcp.projections.plain_text import clean
 from session_mgmt_mcp.projections.runners import Recognised
 from session_mgmt_mcp.projections.shell import Simple
-from session_mgmt_mcp.projections.tallies import Counts, test_counts
+from session_mgmt_mcp.projections.tallies import Counts, counts_in
 
 HEAD_CHARS = 8_000
 TAIL_CHARS = 24_000
@@ -79,7 +79,7 @@ def _by_status(command: Simple, is_error: bool) -> bool | None:
 
 
 def _tests(what: Recognised, command: Simple, output: str, is_error: bool) -> Outcome:
-    counts = test_counts(output)
+    counts = counts_in(output)
     broken = _is_broken(what, output)
     if counts is not None and counts.summed and not counts.failed and (command.filtered or _CUT in output):
         counts = None  # lines are missing

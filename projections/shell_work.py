@@ -128,9 +128,10 @@ class ShellWork:
             self.commits.append(
                 Commit(one_line(subject, SUBJECT_CHARS_MAX), digest, one_line(branch, 80), position)
             )
-        if not made and outcome.ok and command.alone and "nothing to commit" not in output:
+        silent = not made and outcome.ok is True  # `-q`, or its output goes elsewhere
+        if silent:
             self.commits.append(Commit(one_line(_message(command), SUBJECT_CHARS_MAX), "", "", position))
-        if made or (outcome.ok and command.alone):
+        if made or silent:
             self.commit_moments.append((moment, time))
 
     def _take_other(
@@ -227,8 +228,10 @@ def _elsewhere(folder: str) -> bool:
 
 
 def _message(command: Simple) -> str:
-    words = command.words
-    for index, word in enumerate(words[:-1]):
-        if word in ("-m", "--message", "-am"):
-            return words[index + 1].split("\n")[0]
+    """The first line of what `-m`, `-am`, `--message` say."""
+    for word, following in zip(command.words, (*command.words[1:], ""), strict=True):
+        if word == "--message" or re.fullmatch(r"-[a-zA-Z]*m", word):
+            return following.split("\n")[0]
+        if word.startswith("--message="):
+            return word.partition("=")[2].split("\n")[0]
     return "no message seen"

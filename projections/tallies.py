@@ -56,7 +56,7 @@ _PLAYWRIGHT = re.compile(
 _FLUTTER = re.compile(r"\+(\d+)(?: ~(\d+))?(?: -(\d+))?: (?:All tests passed|Some tests failed)")
 
 
-def test_counts(output: str) -> Counts | None:
+def counts_in(output: str) -> Counts | None:
     """What a test runner's summary says, whichever it is; None where there is no summary. The last summary of one form
     counts, or the sum where a runner prints one for each part.
     """

@@ -328,7 +328,8 @@ def reflection_note(row: Row) -> Note:
         tags = [tag.strip() for tag in f" {found[0].strip()}".split(" #") if tag.strip()]
         text = text[: found.start()]
     kind = next((tag for tag in _DECISIONS if tag in tags), "reflection")
-    return Note(one_line(text, NOTE_CHARS_MAX), row.position, kind)
+    others = "".join(f" #{tag}" for tag in tags if tag != kind)
+    return Note(one_line(f"{text}{others}", NOTE_CHARS_MAX), row.position, kind)
 
 
 def says_something(text: str) -> bool:
@@ -339,9 +340,9 @@ def says_something(text: str) -> bool:
 
 
 def _plan_title(text: str) -> str:
-    found = _HEADING.search(text[:4000])
-    lines = text.removeprefix("plan: ").strip().split("\n")
-    return one_line(found[1] if found else lines[0], 200)
+    text = text[:4000].removeprefix("plan: ").strip()
+    found = _HEADING.search(text)
+    return one_line(found[1] if found else text.split("\n")[0], 200)
 
 
 _TAKES = {
