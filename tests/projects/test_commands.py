@@ -30,10 +30,9 @@ def moved(home: Home, repository: Path, tmp_path: Path) -> Path:
     """A repository with a session, moved; its new folder, which has seen another session."""
     home.prompt(repository, "oil the hinges", "s-old")
     home.prompt(repository / "api", "paint the gate", "s-old")
-    home.maintain()
+    home.maintain(seal=False)
     repository.rename(tmp_path / "store")
     home.prompt(tmp_path / "store", "oil more hinges", "s-new")
-    home.maintain()
     return tmp_path / "store"
 
 
@@ -119,7 +118,7 @@ def test_worktrees_of_a_moved_repository_go_along(
 ) -> None:
     git(repository, "worktree", "add", "-q", str(tmp_path / "fix"))
     home.prompt(tmp_path / "fix", "oil the hinges", "s-1")
-    home.maintain()
+    home.maintain(seal=False)
     shutil.rmtree(tmp_path / "fix")
     repository.rename(tmp_path / "store")
     run("join", repository, tmp_path / "store")

@@ -49,9 +49,6 @@ def test_a_search_in_any_folder_finds_what_was_done_in_all(
     assert home.found("hinges", project=str(told["other"])) == ["other"]
     assert home.found("hinges", project=str(told["main"].parent)) == sorted(told)
     assert home.found(f"hinges -project:{told['worktree']}") == ["like", "other"]
-
-
-def test_so_do_filters_alone_phrases_and_patterns(home: Home, told: dict[str, Path], stage: str) -> None:
     where = f"project:{told['worktree']}"
     for query in (where, f'{where} "the hinges"', f"{where} re:hin.es", f"{where} re:hin.es gate"):
         assert home.found(query) == sorted(NAMES)
@@ -64,7 +61,7 @@ def test_sessions_and_counts_name_the_main_folder(home: Home, told: dict[str, Pa
     assert {s.session: s.project for s in home.app.views.sessions()}["other"] == str(told["other"])
 
 
-def test_a_rows_own_folder_stays_visible(home: Home, told: dict[str, Path], stage: str) -> None:
+def test_a_rows_own_folder_stays_visible(home: Home, told: dict[str, Path]) -> None:
     [turn] = home.app.views.timeline(session="worktree").turns
     assert turn.project == str(told["worktree"])
 
@@ -72,7 +69,6 @@ def test_a_rows_own_folder_stays_visible(home: Home, told: dict[str, Path], stag
 def test_stats_count_a_project_as_one(
     home: Home,
     told: dict[str, Path],
-    stage: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
