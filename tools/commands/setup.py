@@ -8,11 +8,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from session_mgmt_mcp import __version__
 from session_mgmt_mcp.adapters.claude_code import direct_install, install, plugin_install
 from session_mgmt_mcp.adapters.claude_code.client import Client, find_client, known_events
 from session_mgmt_mcp.adapters.claude_code.settings_files import AppliedChange, ChangedMeanwhileError
+from session_mgmt_mcp.adapters.codex import install as codex_install
+from session_mgmt_mcp.adapters.codex.install import Codex, find_codex
 from session_mgmt_mcp.core.errors import LockTimeoutError
-from session_mgmt_mcp.core.settings import data_dir
+from session_mgmt_mcp.core.settings import DATA_DIR_VARIABLE, data_dir
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import emit_json
 from session_mgmt_mcp.tools.progress import import_progress, quiet, stages
@@ -50,10 +53,10 @@ def run(args: argparse.Namespace) -> int:
         print(plugin_install.record_text(install.this_installation(data_dir())), end="")
         return 0
     talk = _Talk(quiet=args.json)
-    client = find_client()
-    if client is None:
+    client, codex = find_client(), find_codex()
+    if client is None and codex is None:
         return _no_assistant(args, talk)
-    return _undo(args, talk, client) if args.undo else _set_up(args, talk, client)
+    return _undo(args, talk, client, codex) if args.undo else _set_up(args, talk, client, codex)
 
 
 class _Talk:
@@ -77,7 +80,9 @@ class _Talk:
 
 
 def _no_assistant(args: argparse.Namespace, talk: _Talk) -> int:
-    talk.say("No assistant was found: there is no Claude Code folder (~/.claude) and no `claude` on PATH.")
+    talk.say(
+        "No assistant was found: there is no Claude Code folder (~/.claude), no `claude` or `codex` on PATH."
+    )
     talk.say("Nothing was changed. To see what this does, run `session-mgmt-mcp demo`;")
     talk.say("after installing Claude Code run `session-mgmt-mcp setup` again.")
     if args.json:
@@ -85,14 +90,15 @@ def _no_assistant(args: argparse.Namespace, talk: _Talk) -> int:
     return 0
 
 
-def _set_up(args: argparse.Namespace, talk: _Talk, client: Client) -> int:
+def _set_up(args: argparse.Namespace, talk: _Talk, client: Client | None, codex: Codex | None) -> int:
     folder = data_dir()
     _check_folder(folder)
     target = install.this_installation(folder)
-    plan = _plan(client, target, args)
-    _introduce(talk, client, folder)
-    _show(talk, plan, diffs=args.dry_run)
-    report: dict[str, Any] = _report(client, folder, plan)
+    plan = _plan(client, target, args) if client is not None else install.Plan(())
+    commands = codex_install.plan_install(codex, _server(target)) if codex is not None else []
+    _introduce(talk, client, codex, folder)
+    _show(talk, plan, commands, diffs=args.dry_run)
+    report = _report(client, codex, folder, plan, commands)
     if args.dry_run:
         talk.say("\nThis was a dry run: nothing was changed.")
         if args.json:
@@ -104,15 +110,17 @@ def _set_up(args: argparse.Namespace, talk: _Talk, client: Client) -> int:
     with App.open(folder, create=True) as app:
         app.log.append([])  # nothing: but a folder that cannot be written is found before any settings are
         # First the hooks: what happens during the import is captured, and what is read twice is stored once.
-        done = _register(talk, client, target, args)
-        _show_done(talk, done)
+        done = _register(talk, client, target, args) if client is not None else []
+        _run(talk, codex, commands)
+        _show_done(talk, done, commands)
         report |= {"applied": True, "changes": _changes(done)}
         if app.paused_since is not None:
             talk.say("Capture is paused: `session-mgmt-mcp resume` goes on.")
-        if not args.no_backfill:
+        if client is not None and not args.no_backfill:
             report["backfill"] = _backfill(talk, app, client)
         report["position"] = app.log.head().position
-    talk.say("\nDone. New Claude Code sessions are captured; those open now, after their next start.")
+    if client is not None:
+        talk.say("\nDone. New Claude Code sessions are captured; those open now, after their next start.")
     talk.say("Find something:  session-mgmt-mcp search 'why did the login test fail'")
     talk.say("Take it back:    session-mgmt-mcp setup --undo")
     if args.json:
@@ -120,18 +128,20 @@ def _set_up(args: argparse.Namespace, talk: _Talk, client: Client) -> int:
     return 0
 
 
-def _undo(args: argparse.Namespace, talk: _Talk, client: Client) -> int:
+def _undo(args: argparse.Namespace, talk: _Talk, client: Client | None, codex: Codex | None) -> int:
     folder = data_dir()
-    plan = install.plan_undo(client)
-    _show(talk, plan, diffs=args.dry_run)
-    report = _report(client, folder, plan)
+    plan = install.plan_undo(client) if client is not None else install.Plan(())
+    commands = codex_install.plan_undo(codex) if codex is not None else []
+    _show(talk, plan, commands, diffs=args.dry_run)
+    report = _report(client, codex, folder, plan, commands)
     if args.dry_run:
         talk.say("\nThis was a dry run: nothing was changed.")
-    elif not plan.changes:
-        talk.say("Nothing of session-mgmt-mcp is registered with Claude Code.")
+    elif not plan.changes and not commands:
+        talk.say("Nothing of session-mgmt-mcp is registered.")
     elif args.yes or talk.agreed("\nGo on?"):
-        done = _undone(client)
-        _show_done(talk, done)
+        done = _undone(client) if client is not None else []
+        _run(talk, codex, commands)
+        _show_done(talk, done, commands)
         report |= {"applied": True, "changes": _changes(done)}
     else:
         talk.say("Nothing was changed.")
@@ -140,6 +150,20 @@ def _undo(args: argparse.Namespace, talk: _Talk, client: Client) -> int:
     if args.json:
         emit_json(report)
     return 0
+
+
+def _server(target: direct_install.Target) -> codex_install.Server:
+    """What Codex is to start."""
+    command = (target.python, "-P", "-m", direct_install.SERVER_MODULE)
+    settings = {} if target.data_dir is None else {DATA_DIR_VARIABLE: str(target.data_dir)}
+    return codex_install.Server(command, settings, plugin_install.marketplace(target), __version__)
+
+
+def _run(talk: _Talk, codex: Codex | None, commands: list[codex_install.Command]) -> None:
+    if codex is None:
+        return
+    for complaint in codex_install.run(codex, commands):
+        talk.say(f"Note: this Codex did without the skill: {complaint}")
 
 
 def _check_folder(folder: Path) -> None:
@@ -220,12 +244,19 @@ def _backfill(talk: _Talk, app: App, client: Client) -> dict[str, Any]:
     return result
 
 
-def _introduce(talk: _Talk, client: Client, folder: Path) -> None:
-    events = len(known_events(client.version))
-    talk.say(f"Found Claude Code {client.version_text} ({client.config}).")
-    talk.say("\nWhat is captured, from now on and from the history that is there:")
-    talk.say("  prompts, replies and thinking, tool calls and their results, edits, compactions, subagents.")
-    talk.say(f"  Hooks on {events} events report them live; transcripts add what hooks are not told.")
+def _introduce(talk: _Talk, client: Client | None, codex: Codex | None, folder: Path) -> None:
+    if client is not None:
+        events = len(known_events(client.version))
+        talk.say(f"Found Claude Code {client.version_text} ({client.config}).")
+        talk.say("\nWhat is captured, from now on and from the history that is there:")
+        talk.say(
+            "  prompts, replies and thinking, tool calls and their results, edits, compactions, subagents."
+        )
+        talk.say(f"  Hooks on {events} events report them live; transcripts add what hooks are not told.")
+    if codex is not None:
+        talk.say(
+            f"Found Codex ({codex.home}): it gets the MCP server and the skill; its sessions are not captured."
+        )
     talk.say(f"Where it is kept: {folder}, readable by you alone.")
     talk.say(
         "Nothing leaves this machine: no account, no network. Known shapes of secrets and whatever stands in"
@@ -233,32 +264,48 @@ def _introduce(talk: _Talk, client: Client, folder: Path) -> None:
     talk.say("  <private>…</private> are taken out before anything is written.")
 
 
-def _show(talk: _Talk, plan: install.Plan, *, diffs: bool) -> None:
-    if plan.changes:
+def _show(talk: _Talk, plan: install.Plan, commands: list[codex_install.Command], *, diffs: bool) -> None:
+    if plan.changes or commands:
         talk.say("\nWhat changes:")
     for change in plan.changes:
         talk.say(f"  {change.action} {change.path}")
         if diffs:
             talk.say(change.diff())
+    for command in commands:
+        talk.say(f"  run {command.text()}")
     for text in plan.notes:
         talk.say(f"Note: {text}")
 
 
-def _show_done(talk: _Talk, done: list[AppliedChange]) -> None:
-    if not done:
+def _show_done(talk: _Talk, done: list[AppliedChange], commands: list[codex_install.Command]) -> None:
+    if not done and not commands:
         talk.say("\nRegistered already: no file had to change.")
     for change in done:
         verb = {"create": "created", "edit": "edited", "remove": "removed"}[change.action]
         kept = f" (as it was: {change.backup})" if change.backup and change.backup.exists() else ""
         talk.say(f"{verb} {change.path}{kept}")
+    for command in commands:
+        talk.say(f"ran {command.text()}")
 
 
-def _report(client: Client, folder: Path, plan: install.Plan) -> dict[str, Any]:
+def _report(
+    client: Client | None,
+    codex: Codex | None,
+    folder: Path,
+    plan: install.Plan,
+    commands: list[codex_install.Command],
+) -> dict[str, Any]:
+    found = []
+    if client is not None:
+        found.append({"name": "claude-code", "version": client.version_text, "config": str(client.config)})
+    if codex is not None:
+        found.append({"name": "codex", "config": str(codex.home)})
     return {
-        "assistants": [{"name": "claude-code", "version": client.version_text, "config": str(client.config)}],
+        "assistants": found,
         "data_dir": str(folder),
         "applied": False,
         "changes": [{"path": str(c.path), "action": c.action, "diff": c.diff()} for c in plan.changes],
+        "commands": [command.text() for command in commands],
         "notes": list(plan.notes),
     }
 

@@ -1,0 +1,1 @@
+"""Codex: registration of the MCP server and the skill."""
