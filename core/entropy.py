@@ -43,122 +43,17 @@ SUSPICION = (
     r"(?:(?:key|token|secret|passw|pwd|cred|auth)[a-z0-9_-]{0,24}|_pat)[\\\"'` \t]{0,24}[=:][=>\\\"'` \t]{0,24}"
     r"(?:bearer |basic |token )?[\\\"'`]{0,20}[a-z0-9+/_.~-]{16}"
 )
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
+_WORD = re.compile(rb"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 _SECRET_WORDS = frozenset(
-    [
-        "key",
-        "keys",
-        "apikey",
-        "accesskey",
-        "secretkey",
-        "privatekey",
-        "token",
-        "tokens",
-        "authtoken",
-        "secret",
-        "secrets",
-        "passwd",
-        "password",
-        "passwords",
-        "passphrase",
-        "pwd",
-        "cred",
-        "creds",
-        "credential",
-        "credentials",
-        "auth",
-    ]
+    b"key keys apikey accesskey secretkey privatekey token tokens authtoken secret secrets passwd password passwords passphrase "
+    b"pwd cred creds credential credentials auth pat".split()
 )
 _OTHER_WORDS = frozenset(
-    [
-        "public",
-        "pub",
-        "cache",
-        "primary",
-        "foreign",
-        "sort",
-        "partition",
-        "idempotency",
-        "index",
-        "hash",
-        "digest",
-        "checksum",
-        "sha",
-        "sha1",
-        "sha256",
-        "sha512",
-        "md5",
-        "fingerprint",
-        "integrity",
-        "commit",
-        "id",
-        "ids",
-        "uuid",
-        "count",
-        "total",
-        "size",
-        "limit",
-        "max",
-        "min",
-        "input",
-        "output",
-        "usage",
-        "path",
-        "file",
-        "dir",
-        "name",
-        "names",
-        "type",
-        "url",
-        "uri",
-        "endpoint",
-        "host",
-        "version",
-        "expires",
-        "expiry",
-        "ttl",
-        "length",
-        "prefix",
-        "suffix",
-        "pattern",
-        "format",
-        "row",
-        "column",
-        "shard",
-        "object",
-        "map",
-        "lookup",
-        "next",
-        "page",
-        "cursor",
-        "continuation",
-        "bucket",
-        "blob",
-        "artifact",
-        "etag",
-        "query",
-        "group",
-        "dedupe",
-        "dedup",
-        "action",
-        "react",
-        "widget",
-        "translation",
-        "i18n",
-        "locale",
-        "special",
-        "pad",
-        "eos",
-        "bos",
-        "unk",
-        "mask",
-        "stop",
-        "tokenizer",
-        "time",
-        "date",
-        "storage",
-        "session",
-    ]
+    b"public pub cache primary foreign sort partition idempotency index hash digest checksum sha sha1 sha256 sha512 md5 "
+    b"fingerprint integrity commit id ids uuid count total size limit max min input output usage path file dir name names "
+    b"type url uri endpoint host version expires expiry ttl length prefix suffix pattern format row column shard object map "
+    b"lookup next page cursor continuation bucket blob artifact etag query group dedupe dedup action react widget translation "
+    b"i18n locale special pad eos bos unk mask stop tokenizer time date storage session".split()
 )
 _UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _HEX = re.compile(rb"(?:0x)?[0-9a-fA-F]+")
@@ -195,17 +90,18 @@ def assigned(payload: bytes) -> tuple[bytes, int]:
     return b"".join(parts), count
 
 
-def _name(payload: bytes, match: "re.Match[bytes]") -> str:
+def _name(payload: bytes, match: "re.Match[bytes]") -> bytes:
     """The whole name: the match begins in its midst."""
     start = match.start()
-    head = payload[max(0, start - _NAME_BYTES_MAX) : start]
-    tail = re.match(rb"[A-Za-z0-9_-]*", match[0])
-    before = re.search(rb"(?:\\+[nrtbf])?([A-Za-z0-9_.-]*)$", head)
-    return ((before[1] if before else b"") + (tail[0] if tail else b"")).decode("ascii", "replace")
+    before = re.search(
+        rb"(?:\\+[nrtbf])?([A-Za-z0-9_.-]*)\Z", payload[max(0, start - _NAME_BYTES_MAX) : start]
+    )
+    after = re.match(rb"[A-Za-z0-9_-]*", match[0])
+    return (before[1] if before else b"") + (after[0] if after else b"")
 
 
-def _is_secret_name(name: str) -> bool:
-    words = {word.lower() for word in _WORD.findall(name.rsplit(".", 1)[-1])}
+def _is_secret_name(name: bytes) -> bool:
+    words = {word.lower() for word in _WORD.findall(name.rsplit(b".", 1)[-1])}
     return bool(words & _SECRET_WORDS) and not words & _OTHER_WORDS
 
 

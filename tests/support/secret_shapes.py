@@ -114,11 +114,11 @@ def made(shape: str, seed: str) -> str:
         if part.startswith("="):
             out.append(part[1:])
         elif part == "uuid":
-            out.append("-".join(_random("h", n, f"{seed}{n}") for n in (8, 4, 4, 4, 12)))
+            out.append("-".join(_random("h", n, f"{seed}{shape}{n}") for n in (8, 4, 4, 4, 12)))
         else:
             found = _RANDOM.fullmatch(part)
             assert found is not None, part
-            out.append(_random(found[1], int(found[2]), seed + part + str(len(out))))
+            out.append(_random(found[1], int(found[2]), seed + shape + str(len(out))))
     return "".join(out)
 
 
