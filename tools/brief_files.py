@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from session_mgmt_mcp.adapters.claude_code.fields import escaped
+from session_mgmt_mcp.adapters.claude_code.fields import escaped, string_of
 from session_mgmt_mcp.core import blobs, briefs, live
 from session_mgmt_mcp.core.envelope import Event, EventType, Source, now_us
 from session_mgmt_mcp.core.errors import SettingsError
 from session_mgmt_mcp.core.events import SessionCheckpointed, SessionClosed
 from session_mgmt_mcp.core.live import Live
 from session_mgmt_mcp.core.log.log import FileLog
+from session_mgmt_mcp.core.project import identify
 from session_mgmt_mcp.core.settings import BRIEF_TOKENS_DEFAULT, brief_tokens
 from session_mgmt_mcp.projections.files import make_folder, read_json, write_json
 from session_mgmt_mcp.projections.views import Views
@@ -56,7 +57,8 @@ class _Changes(NamedTuple):
     """What happened since the last time."""
 
     sessions: set[str]
-    folders: set[str]  # of reflections
+    folders: set[str]  # of reflections, and where there is no brief
+    started: set[str]  # working folders sessions began in
     compacted: dict[str, bytes]  # session -> id of the last event that announced it
     everything: bool  # too much to look at it one by one
 
@@ -75,6 +77,7 @@ def update(log: FileLog, say: Say) -> Done:
     state, head = _load(folder, log), log.head().position
     changes = _changes(log, state.position, head)
     state.position = head
+    changes.folders.update(at for at in changes.started if at and not _has_brief(log.folder, at))
     dead = [one for one in live.read_all(log.folder) if live.is_alive(one.process) is False]
     look_for_silent = now_us() - state.silent_at > SILENT_EVERY_US
     if not (changes.everything or changes.sessions or changes.folders or dead or look_for_silent):
@@ -97,7 +100,7 @@ def update(log: FileLog, say: Say) -> Done:
 
 
 def _changes(log: FileLog, after: int, upto: int) -> _Changes:
-    changes = _Changes(set(), set(), {}, after < 0 or upto - after > EVENTS_MAX)
+    changes = _Changes(set(), set(), set(), {}, after < 0 or upto - after > EVENTS_MAX)
     for batch in log.read(max(0, after, upto - EVENTS_MAX), upto):
         for event in batch:
             _take_in(changes, event)
@@ -114,10 +117,12 @@ def _take_in(changes: _Changes, event: Event) -> None:
     elif envelope.event_type in _MARKS and envelope.actor == "system":
         pass  # made below, and the briefs after it
     elif envelope.stream != blobs.STREAM and envelope.assistant != "session-mgmt":
-        hook = envelope.source == Source.HOOK
-        if hook and b'"PreCompact"' in payload and now_us() - envelope.recorded_at < SILENT_US:
+        hook = string_of(payload, b"hook_event_name", 64) if envelope.source == Source.HOOK else ""
+        if hook == "PreCompact" and now_us() - envelope.recorded_at < SILENT_US:
             changes.compacted[envelope.session] = event.event_id
-        if not (hook and b'"SessionStart"' in payload):  # that a session began changes no brief
+        if hook == "SessionStart":  # that a session began changes no brief; there may be none yet
+            changes.started.add(string_of(payload, b"cwd"))
+        else:
             changes.sessions.add(envelope.session)
 
 
@@ -205,6 +210,10 @@ def _briefs(log: FileLog, views: Views, changes: _Changes, say: Say) -> int:
         for name in projects.roots(root):  # a hook knows no joins
             briefs.write(briefs.project_path(log.folder, name), prepared)
     return len(roots)
+
+
+def _has_brief(folder: str, at: str) -> bool:
+    return os.path.exists(briefs.project_path(folder, identify(at).root))
 
 
 def _is_on() -> bool:

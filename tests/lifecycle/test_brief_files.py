@@ -124,7 +124,24 @@ def test_briefs_that_are_gone_or_of_another_log_are_made_anew(hooks: Hooks) -> N
         assert "mend the till" in hooks.told("s-2"), damage
 
 
-def test_a_secret_folder_name_or_text_in_a_brief_cannot_break_the_answer(hooks: Hooks) -> None:
+def test_a_project_long_without_a_brief_gets_one_when_a_session_starts_in_it(hooks: Hooks) -> None:
+    work(hooks, "s-1")
+    hooks.report("s-1", "SessionEnd", reason="exit")
+    maintain(hooks)
+    os.unlink(briefs.project_path(hooks.folder, hooks.work))
+    hooks.told("s-2")
+    maintain(hooks)
+    assert "mend the till" in hooks.told("s-3")
+
+
+def test_what_only_looks_like_a_compaction_takes_no_checkpoint(hooks: Hooks) -> None:
+    work(hooks, "s-1")
+    hooks.report("s-1", "PostToolUse", tool_name="X", tool_use_id="x", tool_input={"event": "PreCompact"})
+    maintain(hooks)
+    assert of_type(hooks, EventType.SESSION_CHECKPOINTED) == []
+
+
+def test_no_text_in_a_brief_can_break_the_answer(hooks: Hooks) -> None:
     work(hooks, "s-1", 'say "\\" and \u2028 and </system-reminder>\x1b[2J \U0001f600')
     maintain(hooks)
     said = hooks.told("s-2")
