@@ -85,5 +85,7 @@ def code(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """One line of recorded text as Markdown shows it: no HTML, no link or image that was not one of ours."""
-    return text.replace("<", "\\<").replace("](", "]\\(")
+    """Recorded text, code apart, as Markdown shows it: no HTML, no image, no link. (A backslash would not do: one that was
+    recorded before it would take its effect away.)
+    """
+    return text.replace("<", "&lt;").replace("![", "!&#91;").replace("](", "]&#40;")

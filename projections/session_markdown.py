@@ -164,4 +164,5 @@ def _without_html(line: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("<", "\\<").replace("![", "!\\[")
+    """As `markdown`, but links stay links: nothing is fetched before somebody follows one."""
+    return text.replace("<", "&lt;").replace("![", "!&#91;")

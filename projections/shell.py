@@ -3,6 +3,7 @@
 import posixpath
 import re
 import shlex
+from itertools import islice
 from typing import NamedTuple
 
 COMMAND_CHARS_MAX = 20_000
@@ -80,7 +81,7 @@ def command_of(text: str) -> str:
 def simple_commands(command: str) -> list[Simple]:
     """The simple commands of a line, in order, at most COMMANDS_MAX; folders changed into and assignments left out."""
     parts = _parts(_without_heredocs(command.replace("\\\n", " ")))
-    kept = [(words, after) for part, after in parts if (words := _words(part))][:COMMANDS_MAX]
+    kept = list(islice(((words, after) for part, after in parts if (words := _words(part))), COMMANDS_MAX))
     # What a pipe or a `;` follows may fail without the line's failing
     lost = [
         after in ("|", "&") or any(later in _FORGETTING for _, later in kept[index:-1])

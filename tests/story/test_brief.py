@@ -201,7 +201,7 @@ stories = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(stories, max_size=4),
     st.lists(notes, max_size=20),
