@@ -126,7 +126,7 @@ def end(app: "App", session: str, note: str = "", key: str | None = None, actor:
         app.log, EventType.SESSION_CLOSED, closed, story.assistant, f"close/{key}" if key else None, actor
     )
     story, quality = told(app.views, made.session)
-    text = handoff_markdown(story, quality)
+    text = handoff_markdown(_at_rest(story), quality)
     return Handoff(made.session, story.project, receipt.position, made.appended, text)
 
 
@@ -225,9 +225,16 @@ def _mark(
     if not receipt.appended:
         upto = _same(app, receipt, stored, key or "")
     noted = (Note(one_line(note, NOTE_CHARS_SHOWN), receipt.position),) if note and receipt.appended else ()
-    text = checkpoint_text(msgspec.structs.replace(story, notes=(*story.notes, *noted)), quality)
+    noticed = msgspec.structs.replace(_at_rest(story), notes=(*story.notes, *noted))
+    text = checkpoint_text(noticed, quality)
     made = Checkpoint(full, receipt.position, upto, receipt.appended, text, quality.facts, quality.score)
     return made, story
+
+
+def _at_rest(story: "Story") -> "Story":
+    """Without what is only open because the asking itself is a call in the middle of a turn."""
+    left = tuple(item for item in story.open_items if item.kind not in ("unanswered", "running"))
+    return msgspec.structs.replace(story, open_items=left)
 
 
 def _same(app: "App", receipt: Receipt, asked: SessionCheckpointed, key: str) -> int:

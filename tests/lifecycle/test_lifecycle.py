@@ -83,6 +83,14 @@ def test_a_checkpoint_stores_numbers_and_the_note_alone(app: App, hooks: Hooks) 
     assert turn.text == "the bell is still missing"
 
 
+def test_the_call_that_asks_for_a_checkpoint_is_not_an_open_item_of_it(app: App, hooks: Hooks) -> None:
+    hooks.report("abc-1", "UserPromptSubmit", prompt="take a checkpoint")
+    hooks.report("abc-1", "PreToolUse", tool_name="mcp__x__checkpoint", tool_use_id="t-9", tool_input={})
+    said = lifecycle.checkpoint(app, "abc-1").text + lifecycle.end(app, "abc-1").text
+    assert "no reply was recorded" not in said and "no result was recorded" not in said
+    assert "no reply was recorded" in lifecycle.handoff(app, "abc-1").text, "as the log has it"
+
+
 def test_the_same_key_takes_one_checkpoint_though_time_went_on(app: App, hooks: Hooks) -> None:
     first = lifecycle.checkpoint(app, "abc-1", "n", "k")
     hooks.report("abc-1", "UserPromptSubmit", prompt="and the bell")
@@ -118,7 +126,7 @@ def test_an_ended_session_is_closed_and_handed_over(app: App, hooks: Hooks) -> N
     assert (again.appended, again.position) == (False, done.position)
     assert len(events(app, EventType.SESSION_CLOSED)) == 1
     assert "hang the bell next" in lifecycle.start(app, hooks.work).text
-    assert lifecycle.handoff(app, "abc-1").text == done.text
+    assert lifecycle.handoff(app, "abc-1").text == done.text, "nothing else was open"
 
 
 def test_the_session_of_a_process_is_found_by_its_ancestors_else_by_its_folder(
