@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from session_mgmt_mcp.adapters.mcp.render import (
     FRAME_TOKENS,
+    PAGED_TOKENS,
     count,
     cut_to,
     fence,
@@ -13,6 +14,7 @@ from session_mgmt_mcp.adapters.mcp.render import (
     named,
     one_line,
     short_id,
+    span,
 )
 from session_mgmt_mcp.core.envelope import Event
 from session_mgmt_mcp.projections.audit import AuditRow
@@ -65,7 +67,7 @@ def sessions(found: Sequence[SessionSummary], project: str | None, limit: int, b
         where = f" in {one_line(project, 200)}; leave out project to see all" if project else ""
         return f"No session recorded{where}."
     parts = [
-        f"session {one_line(s.session, 128)} · {minute(s.started_at)} to {minute(s.ended_at)} · {s.assistant} · "
+        f"session {one_line(short_id(s.session), 128)} · {span(s.started_at, s.ended_at)} · {s.assistant} · "
         f"{one_line(s.project, 200)} · {count(s.prompts, 'prompt')}, {count(s.tool_calls, 'tool call')}"
         f"{chr(10) + '  ' if s.title else ''}{one_line(s.title, 160)}"
         for s in found
@@ -88,7 +90,7 @@ def timeline(page: TimelinePage, budget_tokens: int, around: int | None = None) 
         return "No turns there. search finds positions; timeline() without arguments lists sessions."
     one = len({t.session for t in page.turns}) == 1
     heads = [_turn_head(turn, with_session=not one) for turn in page.turns]
-    left = budget_tokens - FRAME_TOKENS - sum(map(estimate, heads))
+    left = budget_tokens - PAGED_TOKENS - sum(map(estimate, heads))
     chars = max(TURN_CHARS_MIN, min(TURN_CHARS_MAX, left * 3 // len(heads)))
     parts, cut = [], None
     for turn, head in zip(page.turns, heads, strict=True):
@@ -116,7 +118,7 @@ def timeline_detail(page: TimelinePage, budget_tokens: int) -> str:
     one = len({t.session for t in page.turns}) == 1
     parts: list[str] = [_session_line(page.turns[0]).rstrip()] if one else []
     notes: list[str] = []
-    left = budget_tokens - FRAME_TOKENS
+    left = budget_tokens - PAGED_TOKENS
     for index, turn in enumerate(page.turns):
         head = _turn_head(turn, with_session=not one)
         left -= estimate(head)
@@ -254,13 +256,17 @@ def _window(
     turns: Sequence[Turn], parts: Sequence[str], budget_tokens: int, around: int | None
 ) -> tuple[int, int]:
     """The turns that fit: from the first on, or around a position."""
-    if fitting(parts, budget_tokens) == len(parts) or around is None:
-        return 0, fitting(parts, budget_tokens)
+    fit = fitting(parts, budget_tokens, PAGED_TOKENS)
+    if fit == len(parts) or around is None:
+        return 0, fit
     first = last = min(range(len(turns)), key=lambda i: abs(turns[i].position - around))
     last += 1
     while True:
         grown = (max(0, first - 1), min(len(parts), last + 1))
-        if grown == (first, last) or fitting(parts[grown[0] : grown[1]], budget_tokens) < grown[1] - grown[0]:
+        if (
+            grown == (first, last)
+            or fitting(parts[grown[0] : grown[1]], budget_tokens, PAGED_TOKENS) < grown[1] - grown[0]
+        ):
             return first, last
         first, last = grown
 

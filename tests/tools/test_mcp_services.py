@@ -296,3 +296,28 @@ def test_ids_and_projects_are_completed_from_the_log(worked: App, client: InProc
     assert services.complete(client.caller, "session", "5e55") == [SESSION]
     assert services.complete(client.caller, "session", "x") == []
     assert services.complete(client.caller, "project", "sho") == ["/shop"]
+
+
+@pytest.mark.parametrize("budget", [600, 1500, 3000])
+@pytest.mark.parametrize("form", ["concise", "detailed"])
+def test_answers_keep_within_their_budget_and_say_how_to_go_on(
+    worked: App, client: InProcess, budget: int, form: str
+) -> None:
+    report(
+        worked.folder,
+        *(
+            hook(SESSION, prompt=f"prompt number {n} " + "of many words " * 40, prompt_id=f"q-{n}")
+            for n in range(40)
+        ),
+    )
+    for tool, arguments in (
+        ("search", {"query": "prompt number", "limit": 50}),
+        ("timeline", {"session": SESSION, "limit": 30}),
+        ("timeline", {"around": 30, "limit": 30}),
+        ("audit", {"session": SESSION, "limit": 100}),
+    ):
+        text = client.call(tool, format=form, budget_tokens=budget, **arguments)
+        assert estimate(text) <= budget, (tool, arguments)
+        outside = parted(text)[1]
+        assert re.search(r"budget_tokens|timeline\(|audit\(cursor", outside), outside
+    assert estimate(client.call("timeline", around=30, format="raw", budget_tokens=budget)) <= budget

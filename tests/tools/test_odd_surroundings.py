@@ -19,8 +19,8 @@ from session_mgmt_mcp.core.log.journals import try_lock
 from session_mgmt_mcp.core.settings import data_folder
 from session_mgmt_mcp.tools import maintenance
 from session_mgmt_mcp.tools.app import App
-from session_mgmt_mcp.tools.mcp_services import McpServices
 from session_mgmt_mcp.tools.cli import main
+from session_mgmt_mcp.tools.mcp_services import McpServices
 
 HISTORY = Path(install.__file__).parent / "demo" / "projects"
 
