@@ -88,3 +88,9 @@ class EmbeddingError(SessionMgmtError):
 
     kind = "embedding"
     exit_code = 6
+
+
+class ViewDamagedError(SessionMgmtError):
+    """A published view turned out to be damaged while it was read. It is made anew from the log; ask again."""
+
+    kind = "view_damaged"

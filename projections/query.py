@@ -2,7 +2,7 @@
 
 import contextlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from session_mgmt_mcp.core.envelope import Event
+from session_mgmt_mcp.core.errors import ViewDamagedError
 from session_mgmt_mcp.core.ports import EventLog
 from session_mgmt_mcp.projections import query_base
 from session_mgmt_mcp.projections.completing import Completer, Part
@@ -81,11 +82,23 @@ class QueryProjection:
     def _load(self, session: str) -> list[Known]:
         return self.files.known(session) if session in self._known_sessions else []
 
+    @contextlib.contextmanager
+    def _reading_base(self) -> Iterator[None]:
+        """Raises ViewDamagedError where the published base cannot be read: it is gone then, and the next run rebuilds."""
+        try:
+            yield
+        except Exception as error:
+            if not query_base.remove_if_damaged(self._views, self._state, error):
+                raise
+            what = f"{self._folder / self._state.base} was damaged and is removed"
+            raise ViewDamagedError(f"{what}; run maintenance again to make it anew from the log") from error
+
     def apply(self, batch: Sequence[Event]) -> None:
-        if batch:
-            self._completer.take(interpret_batch(batch, self._tombstones))
-        if self._completer.rows >= query_base.PART_ROWS:
-            self._completer.flush()
+        with self._reading_base():
+            if batch:
+                self._completer.take(interpret_batch(batch, self._tombstones))
+            if self._completer.rows >= query_base.PART_ROWS:
+                self._completer.flush()
 
     def _take_part(self, part: Part) -> None:
         """Bring a part into DuckDB, where `Facts` finds it."""
@@ -99,7 +112,8 @@ class QueryProjection:
             self._parts.clear()  # the base is written from DuckDB
 
     def publish(self, watermark: Watermark) -> None:
-        self._completer.flush()
+        with self._reading_base():
+            self._completer.flush()
         fold = query_base.wants_base(self._state, self._part_rows)
         delta = {} if fold else write_delta(self._folder, self._parts)
         state = msgspec.structs.replace(
@@ -112,7 +126,8 @@ class QueryProjection:
         if state == self._state:
             return
         if fold:
-            state = self._with_new_base(state)
+            with self._reading_base():
+                state = self._with_new_base(state)
         publish_state(self._folder, state)
         if fold:
             self._open(state)

@@ -1,15 +1,20 @@
 """Folding a query view into one immutable DuckDB file."""
 
+import contextlib
+import logging
 from pathlib import Path
 
+import duckdb
+
 from session_mgmt_mcp.projections.files import fsync_path
-from session_mgmt_mcp.projections.query_files import QueryFiles, QueryState
-from session_mgmt_mcp.projections.tables import ROW_COLUMNS, columns_sql, quoted
+from session_mgmt_mcp.projections.query_files import QueryFiles, QueryState, query_folder
+from session_mgmt_mcp.projections.tables import ROW_COLUMNS, TABLES, columns_sql, connect, quoted
 
 PART_ROWS = 16_384  # a row group of the base; rows kept as Arrow tables before they go to DuckDB
 DELTA_ROWS_MAX = 50_000  # beyond, or beyond a fifth of the base, deltas are folded into a new base
 DELTA_ROWS_FREE = 5_000  # below, a new base is not worth its writing
 DELTAS_MAX = 64
+logger = logging.getLogger(__name__)
 # a seventh of their size
 LONG_COLUMNS = {name: "VARCHAR USING COMPRESSION zstd" for name in ("text", "edit")}
 
@@ -60,3 +65,32 @@ def _stretches(files: QueryFiles) -> list[tuple[int, int]]:
         )
     ]
     return list(zip(starts, [*starts[1:], 1 << 62], strict=True))
+
+
+def remove_if_damaged(views: Path, state: QueryState, error: Exception) -> bool:
+    """Whether the base is why reading failed. Then it is removed: readers do without it, maintenance makes it anew.
+
+    DuckDB meets what is cut or changed only in the blocks it reads, so a base is opened without complaint. As its errors
+    do not say for sure what they are about, all of the base is read to know.
+    """
+    path = query_folder(views) / state.base
+    if not isinstance(error, duckdb.Error) or not state.base or not path.exists() or _is_sound(path):
+        return False
+    logger.warning("%s is damaged and was removed; maintenance makes it anew from the log (%s)", path, error)
+    with contextlib.suppress(OSError):
+        path.unlink()
+    return True
+
+
+def _is_sound(path: Path) -> bool:
+    connection = connect()
+    try:
+        connection.execute(f"ATTACH {quoted(str(path))} AS base (READ_ONLY)")
+        for name in TABLES:
+            if name != "hidden":  # a column of the rows
+                connection.execute(f"SELECT bit_xor(hash(t)) FROM base.{name} AS t").fetchall()
+    except duckdb.Error:
+        return False
+    finally:
+        connection.close()
+    return True

@@ -11,6 +11,7 @@ from session_mgmt_mcp.core.envelope import Event
 from session_mgmt_mcp.core.ports import EventLog
 from session_mgmt_mcp.projections.facts import Facts
 from session_mgmt_mcp.projections.files import stamp
+from session_mgmt_mcp.projections.query_base import remove_if_damaged
 from session_mgmt_mcp.projections.query_files import (
     STATE_FILE,
     QueryFiles,
@@ -33,6 +34,7 @@ class QueryReader:
         self._views = views
         self._state_file = str(query_folder(views) / STATE_FILE)
         self._stamp = (-1, 0, 0)
+        self._damaged: set[str] = set()  # bases
         self.files: QueryFiles
         self.loads = 0  # how often what is published was opened; tells others to reload too
 
@@ -52,12 +54,16 @@ class QueryReader:
         for attempt in range(RELOADS_MAX):
             self._stamp = stamp(self._state_file)
             state = load_state(self._views, self._log)
+            if state is None or state.base in self._damaged:
+                state = empty_state(self._log.log_id)
             try:
-                files = QueryFiles(self._views, state or empty_state(self._log.log_id))
+                files = QueryFiles(self._views, state)
+                sessions, forgotten = files.sessions(), files.forgotten()
                 break
             except (duckdb.Error, OSError):  # removed by a newer publish, or damaged
                 if attempt == RELOADS_MAX - 1 or stamp(self._state_file) == self._stamp:
                     files = QueryFiles(self._views, empty_state(self._log.log_id))
+                    sessions, forgotten = set(), set()
                     break
         if self.loads:
             self.files.close()
@@ -72,13 +78,21 @@ class QueryReader:
         self._unsaved_places: list[Place] = []
         sealed = self._log.sealed().position  # what is not sealed was not forgotten
         self._tombstones = tombstones_between(self._log, self.position, sealed)
-        self._sessions = files.sessions()
+        self._sessions = sessions
         self._facts = Facts(
             lambda session: files.known(session) if session in self._sessions else [],
             files.ids_of_keys,
-            files.forgotten(),
+            forgotten,
         )
         self.loads += 1
+
+    def leaves_out(self, error: Exception) -> bool:
+        """Whether a damaged base is why reading failed, and is done without from now on: the log is read instead."""
+        if not self.loads or not remove_if_damaged(self._views, self.files.state, error):
+            return False
+        self._damaged.add(self.files.state.base)
+        self._reload()
+        return True
 
     def _apply(self, batch: list[Event]) -> None:
         for event in batch:

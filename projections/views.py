@@ -1,14 +1,15 @@
 """What people and assistants ask: search, timelines, sessions, status. Importing this loads no engine."""
 
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
-from session_mgmt_mcp.core.errors import InputError
+from session_mgmt_mcp.core.errors import InputError, ViewDamagedError
 from session_mgmt_mcp.core.ports import EventLog
 from session_mgmt_mcp.projections.protocol import views_folder
 from session_mgmt_mcp.projections.results import Moments, SessionSummary, TimelinePage, ViewStatus
@@ -26,6 +27,26 @@ if TYPE_CHECKING:
     from session_mgmt_mcp.projections.tail import QueryReader
 
 LIMIT_MAX = 1000
+
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
+
+
+def _without_damage(
+    ask: "Callable[Concatenate[Views, Given], Answer]",
+) -> "Callable[Concatenate[Views, Given], Answer]":
+    """A question that is asked again, without a published file that turned out to be damaged."""
+
+    @functools.wraps(ask)
+    def answer(self: "Views", /, *args: Given.args, **named: Given.kwargs) -> Answer:
+        try:
+            return ask(self, *args, **named)
+        except Exception as error:
+            if not self._leaves_out(error):
+                raise
+        return ask(self, *args, **named)
+
+    return answer
 
 
 class Views:
@@ -54,6 +75,7 @@ class Views:
         self._search: Search | None = None
         self._projects: ProjectsReader | None = None
 
+    @_without_damage
     def refresh(self) -> None:
         """Take in what was appended or published."""
         with self._lock:
@@ -77,6 +99,10 @@ class Views:
         self._reader.refresh()
         return self._reader
 
+    def _leaves_out(self, error: Exception) -> bool:
+        with self._lock:
+            return self._reader is not None and self._reader.leaves_out(error)
+
     def _meaning(self) -> "Meaning | None":
         if self._embedder is None:
             return None
@@ -88,6 +114,7 @@ class Views:
     def _files(self) -> "QueryFiles":
         return self._refresh_reader().sql()
 
+    @_without_damage
     def search(
         self,
         query: str,
@@ -148,6 +175,7 @@ class Views:
                 filters = self._projects_of(reader).widen(filters)
             return search.search(text, limit, filters, time_limit)
 
+    @_without_damage
     def timeline(
         self,
         *,
@@ -176,6 +204,7 @@ class Views:
             full = resolve_session(files, session)
             return timeline.session_page(files, full, 0, limit, timeline.session_order(files, full))
 
+    @_without_damage
     def sessions(
         self, *, project: str | None = None, assistant: str | None = None, limit: int = 50
     ) -> list[SessionSummary]:
@@ -190,6 +219,7 @@ class Views:
             found = list_sessions(reader.sql(), projects=wanted, assistant=assistant, limit=limit)
             return [msgspec.structs.replace(s, project=projects.root_of(s.project)) for s in found]
 
+    @_without_damage
     def projects(self) -> "Projects":
         """Which working folders are one project, as of now."""
         with self._lock:
@@ -202,6 +232,7 @@ class Views:
             self._projects = ProjectsReader()
         return self._projects.current(reader)
 
+    @_without_damage
     def session(self, id_or_prefix: str) -> SessionSummary:
         """Raises InputError that names candidates where the id is unknown or ambiguous."""
         from session_mgmt_mcp.projections.sessions import resolve_session, session_summary
@@ -217,14 +248,19 @@ class Views:
         from session_mgmt_mcp.projections.sessions import resolve_session
         from session_mgmt_mcp.projections.timeline import ROWS_AT_ONCE, session_order, session_rows
 
-        with self._lock:
-            files = self._files()
+        def ordered(files: "QueryFiles") -> "tuple[str, list[int]]":
             full = resolve_session(files, id_or_prefix)
-            order = session_order(files, full, upto)
+            return full, session_order(files, full, upto)
+
+        full, order = self._asked(ordered)
         for start in range(0, len(order), ROWS_AT_ONCE):
-            with self._lock:
-                page = session_rows(self._files(), order[start : start + ROWS_AT_ONCE], full)
-            yield from page
+            wanted = order[start : start + ROWS_AT_ONCE]
+            yield from self._asked(functools.partial(session_rows, ids=wanted, session=full))
+
+    @_without_damage
+    def _asked(self, ask: "Callable[[QueryFiles], Answer]") -> "Answer":
+        with self._lock:
+            return ask(self._files())
 
     def story(self, id_or_prefix: str, upto: int | None = None, root: str = "") -> "Story":
         """What a session was about and came to, up to a position. `root`: its project's. Raises InputError."""
@@ -237,6 +273,7 @@ class Views:
         event = self._log.get([position]).get(position)
         return event.payload if event is not None else None
 
+    @_without_damage
     def status(self) -> ViewStatus:
         """How far the views are, and what they hold."""
         from session_mgmt_mcp.projections.vector_status import vector_status
@@ -262,9 +299,19 @@ class Views:
 
     @contextmanager
     def reading(self) -> "Iterator[QueryFiles]":
-        """The query view with the log's tail, as of now, for a longer read; other questions wait meanwhile."""
+        """The query view with the log's tail, as of now, for a longer read; other questions wait meanwhile.
+
+        Raises ViewDamagedError where a published file turns out to be damaged: the next question does without it.
+        """
         with self._lock:
-            yield self._files()
+            files = self._asked(lambda files: files)
+            try:
+                yield files
+            except Exception as error:
+                if not self._leaves_out(error):
+                    raise
+                what = "a file of the query view was damaged and is done without; ask again"
+                raise ViewDamagedError(f"{self._views / 'query'}: {what}") from error
 
     def close(self) -> None:
         """Close files; the next question opens them again."""
