@@ -98,7 +98,7 @@ class Client:
         return subprocess.run(words, input=EVENT, env=self.environment, capture_output=True, check=False)
 
     def server(self) -> subprocess.CompletedProcess[bytes]:
-        entry = load(PLUGIN / ".mcp.json")["mcpServers"][plugin_install.NAME]
+        entry = load(PLUGIN / "claude.mcp.json")["mcpServers"][plugin_install.NAME]
         arguments = [word.replace("${CLAUDE_PLUGIN_ROOT}", str(self.plugin)) for word in entry["args"]]
         message = {
             "jsonrpc": "2.0",

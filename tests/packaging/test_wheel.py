@@ -91,6 +91,7 @@ def test_the_sdist_holds_the_tests_and_what_they_read(built: Path) -> None:
         names = {name.partition("/")[2] for name in sdist.getnames()}
     assert {"README.md", "CHANGELOG.md", "LICENSE", "constraints.txt", "pyproject.toml"} <= names
     assert "tests/packaging/test_wheel.py" in names
+    assert ".claude-plugin/marketplace.json" in names
 
 
 def test_the_installed_package_is_the_wheels(installed: Path, poisoned: Path) -> None:
