@@ -31,7 +31,9 @@ def brief_parts(views: "Views", root: str, *, leave_out: str = "", live: Sequenc
         if session == leave_out:
             continue
         story = views.story(session, root=root)
-        if not story.is_empty:
+        if (
+            story.goal
+        ):  # what nobody asked for (an agent's own session, one that only began) is no session to go on with
             stories.append(story)
         if len(stories) == STORIES_MAX:
             break

@@ -42,8 +42,8 @@ def session_order(files: QueryFiles, session: str, upto: int | None = None) -> l
     """Ids of a session's shown rows in the order they happened; `upto`: what had happened by that position (a transcript
     that was read later tells of it too).
 
-    Rows of a transcript stand in its order. Other rows (hooks not yet in the transcript, commands, documents) stand at
-    their place by time, behind everything where they are newer.
+    Rows of a transcript stand in its order. Other rows (subagents', which have transcripts of their own, hooks not yet in
+    the transcript, commands, documents) stand at their place by time, behind everything where they are newer.
     """
     bound, parameters = "", list[Any]([session])
     if upto is not None:
@@ -54,15 +54,21 @@ def session_order(files: QueryFiles, session: str, upto: int | None = None) -> l
         )
         parameters += [end, session, end]
     records = files.fetch(
-        f"SELECT id, source, occurred_at FROM shown WHERE session = ?{bound} ORDER BY id", parameters
+        "SELECT id, source = 'record', starts_with(actor, 'agent:'), tool_use_id, occurred_at FROM shown "
+        f"WHERE session = ?{bound} ORDER BY id",
+        parameters,
     )
+    of_agents = {use for _, _, by_agent, use, _ in records if by_agent and use}  # their results are a tool's
     spine: list[tuple[int, int]] = []  # time so far, id
+    apart: list[tuple[int, int]] = []
     latest = 0
-    for row_id, source, occurred_at in records:
-        if source == "record":
+    for row_id, of_transcript, by_agent, use, occurred_at in records:
+        if of_transcript and not by_agent and use not in of_agents:
             latest = max(latest, occurred_at)
             spine.append((latest, row_id))
-    others = sorted((time or latest, row_id) for row_id, source, time in records if source != "record")
+        else:
+            apart.append((occurred_at, row_id))
+    others = sorted((time or latest, row_id) for time, row_id in apart)
     out: list[int] = []
     at = 0
     for time, row_id in spine:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from action_log import hook, hook_prompt
+from action_log import hook, hook_prompt, record
 from story_kit import MINUTE, REFUSED, Session, todos, views_of
 
 from session_mgmt_mcp.core.envelope import EventType
@@ -396,3 +396,33 @@ def test_rows_are_read_in_pages_in_the_order_they_happened(tmp_path: Path) -> No
     rows = list(views.session_rows("s-1"))
     assert [row.text for row in rows] == [f"prompt number {number}" for number in range(700)]
     views.close()
+
+
+def test_what_a_subagent_did_stands_where_it_happened_though_its_transcript_is_read_later(
+    tmp_path: Path,
+) -> None:
+    session = Session().prompt("let an agent rename the settings module, then commit")
+    session.later(60).bash("git commit -am 'Rename'", "[main 3f91520] Rename").reply("Done.")
+    block = {
+        "type": "tool_use",
+        "id": "t-x",
+        "name": "Edit",
+        "input": {"file_path": "/home/u/app/a.py", "new_string": "x"},
+    }
+    result = {"type": "tool_result", "tool_use_id": "t-x", "content": "updated"}
+    agent = {"isSidechain": True, "agentId": "7f"}
+    session.events += [
+        record(
+            "s-1",
+            "x-1",
+            20,
+            type="assistant",
+            message={"id": "m", "role": "assistant", "content": [block]},
+            **agent,
+        ),
+        record("s-1", "x-2", 21, type="user", message={"role": "user", "content": [result]}, **agent),
+    ]
+    story = session.story(tmp_path)
+    assert [(f.path, f.committed) for f in story.files] == [("a.py", True)]
+    assert story.last_reply is not None and story.last_reply.text == "Done."
+    assert story.open_items == ()
