@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from session_mgmt_mcp.adapters.claude_code.capture import MAINTAINED, spawn_maintenance
+from session_mgmt_mcp.adapters.claude_code.capture import MAINTAINED, STOP_PAUSE_S, spawn_maintenance
 from session_mgmt_mcp.adapters.claude_code.importer import ImportReport, import_files
 from session_mgmt_mcp.adapters.claude_code.live import LiveTranscripts
 from session_mgmt_mcp.core.entropy import redact_thorough, redact_thorough_many
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 DUE_EVENTS = 8_000
 DUE_AGE_S = 15 * 60
+BRIEFS_PART = 1 / 20
+PAUSE_MAX_S = 3600
 ASKED_MAX = 20  # passes for those who came meanwhile; a file that cannot be removed would ask for ever
 _POLL_S = 0.05
 _ASKED = "views/due"  # somebody wants a pass that begins from now on
@@ -94,6 +96,7 @@ def ask(folder: str) -> None:
 def _pass(log: FileLog, wait_s: float, force: bool, report: Report | None) -> MaintenanceReport:
     say = report or (lambda *_: None)
     with maintenance_lock(log.folder, wait_s):
+        began = time.time()
         _stamp(log.folder + MAINTAINED)
         with contextlib.suppress(OSError):
             os.unlink(f"{log.folder}/{_ASKED}")
@@ -111,7 +114,7 @@ def _pass(log: FileLog, wait_s: float, force: bool, report: Report | None) -> Ma
             projects.note_new(log)
         again = forget_finish.forget_again(log, say)
         forgotten = len(completed) + len(again) + _retain(log, say)
-        _keep_briefs(log, say)
+        _rest(log.folder, began, _keep_briefs(log, say))
         # last: nobody waits for it, and what was just forgotten makes small segments
         compact(log.folder, log.log_id, lambda *at: say("merging small segments", *at))
         return MaintenanceReport(
@@ -119,12 +122,23 @@ def _pass(log: FileLog, wait_s: float, force: bool, report: Report | None) -> Ma
         )
 
 
-def _keep_briefs(log: FileLog, say: Report) -> None:
-    """Checkpoints, ends and briefs of sessions; where that fails they are as old as they were."""
+def _keep_briefs(log: FileLog, say: Report) -> float:
+    """Checkpoints, ends and briefs of sessions; where that fails they are as old as they were. The CPU time it took, in s."""
+    began = time.process_time()
     try:
         brief_files.update(log, say)
     except (OSError, SessionMgmtError) as error:
         logger.warning("briefs were not brought up to date: %s", error)
+    return time.process_time() - began
+
+
+def _rest(folder: str, began: float, briefs_s: float) -> None:
+    """Let the ends of turns start maintenance so seldom that briefs take at most a part of a processor."""
+    pause = min(PAUSE_MAX_S, max(STOP_PAUSE_S, round(briefs_s / BRIEFS_PART)))
+    with contextlib.suppress(OSError):
+        path = Path(folder + MAINTAINED)
+        path.write_text(str(pause))
+        os.utime(path, (began, began))
 
 
 def _stamp(path: str) -> None:

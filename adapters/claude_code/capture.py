@@ -16,6 +16,7 @@ from session_mgmt_mcp.core.redact import redact
 from session_mgmt_mcp.core.settings import BLOB_BYTES_MIN, data_folder
 
 LOCK_TIMEOUT_S = 0.25
+PAYLOAD_BYTES_MAX = 32 << 20  # as of an imported line; redaction takes some times that
 _ACTORS = {
     b"UserPromptSubmit": "user",
     b"PreToolUse": "assistant",
@@ -32,8 +33,10 @@ _TURNS = (
     b"Stop",
     b"PreCompact",
 )  # noted in the session's live file; tool calls are not
-STOP_PAUSE_S = 60.0  # at the end of a turn maintenance starts at most so often
-MAINTAINED = "/views/maintained"  # changed whenever a pass of maintenance begins
+STOP_PAUSE_S = 60  # at the end of a turn maintenance starts at most so often, or less where it takes long
+MAINTAINED = (
+    "/views/maintained"  # its time is when a pass of maintenance last began; it may hold a longer pause, in s
+)
 
 
 def main(arguments: "list[str]") -> None:
@@ -103,9 +106,12 @@ def _answer(folder: str, raw: bytes) -> None:
 def _is_due(folder: str) -> bool:
     """Whether maintenance last began a while ago."""
     try:
-        return time.time() - os.stat(folder + MAINTAINED).st_mtime > STOP_PAUSE_S
+        fd = os.open(folder + MAINTAINED, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return True
+    began, pause = os.fstat(fd).st_mtime, os.read(fd, 8)
+    os.close(fd)
+    return time.time() - began > (int(pause) if pause.isdigit() else STOP_PAUSE_S)
 
 
 def _append_large(appender: Appender, event_id: bytes, envelope: bytes, payload: bytes) -> None:
@@ -124,9 +130,20 @@ def _append_large(appender: Appender, event_id: bytes, envelope: bytes, payload:
 
 
 def _read_stdin() -> bytes:
+    """What stands on stdin, read to its end whatever its size: who writes it is not to meet a closed pipe.
+
+    Raises OverflowError past PAYLOAD_BYTES_MAX, with no more than that in memory.
+    """
     parts = []
+    size = 0
     while block := os.read(0, 1 << 20):
-        parts.append(block)
+        size += len(block)
+        if size <= PAYLOAD_BYTES_MAX:
+            parts.append(block)
+        else:
+            parts.clear()
+    if size > PAYLOAD_BYTES_MAX:
+        raise OverflowError(f"it has {size >> 20} MiB, more than {PAYLOAD_BYTES_MAX >> 20}")
     return b"".join(parts)
 
 

@@ -316,6 +316,19 @@ def test_files_nobody_came_back_to_are_removed(hooks: Hooks) -> None:
     assert Path(briefs.project_path(hooks.folder, hooks.work)).exists()
 
 
+def test_the_longer_briefs_take_the_seldomer_the_end_of_a_turn_starts_a_pass(
+    hooks: Hooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamp = Path(hooks.folder, "views/maintained")
+    maintain(hooks)
+    assert stamp.read_text() == "60"
+    clock = iter(range(0, 10_000, 12))
+    monkeypatch.setattr(time, "process_time", lambda: float(next(clock)))
+    before = time.time()
+    maintain(hooks)
+    assert stamp.read_text() == "240" and before - 1 <= stamp.stat().st_mtime
+
+
 def test_a_pass_asked_for_while_another_is_on_is_made_by_that_one(
     hooks: Hooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -279,6 +279,10 @@ def test_a_turns_end_starts_maintenance_once_in_a_while(hooks: Hooks) -> None:
     os.utime(stamp, (before, before))
     hooks.report("s-1", "Stop", last_assistant_message="done")
     assert hooks.maintained == 2
+    stamp.write_text("3600")
+    os.utime(stamp, (before, before))
+    hooks.report("s-1", "Stop", last_assistant_message="done")
+    assert hooks.maintained == 2, "it takes long, so it rests longer"
     hooks.report("s-1", "PreCompact", trigger="auto")
     assert hooks.maintained == 3
     hooks.report("s-1", "UserPromptSubmit", prompt="x")
