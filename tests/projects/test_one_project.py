@@ -73,8 +73,11 @@ def test_stats_count_a_project_as_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("SESSION_MGMT_DATA_DIR", str(home.folder))
+    home.maintain(seal=False)
     assert main(["stats", "--json"]) == 0
-    counted = {p["name"]: p for p in json.loads(capsys.readouterr().out)["projects"]}
+    said = json.loads(capsys.readouterr().out)
+    assert said["actions"] == said["sessions"] == len(told) < home.app.log.head().position
+    counted = {p["name"]: p for p in said["projects"]}
     assert set(counted) == {str(told[name]) for name in ("main", "other", "like")}
     assert counted[str(told["main"])]["sessions"] == counted[str(told["main"])]["prompts"] == 3
     assert main(["stats", "--json", "--project", str(told["sub"])]) == 0

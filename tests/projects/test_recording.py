@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from tests.projects.conftest import Git, Home
 
+from session_mgmt_mcp.projections.projects import ProjectsReader
+from session_mgmt_mcp.projections.tail import QueryReader
 from session_mgmt_mcp.projections.views import Views
 from session_mgmt_mcp.tools import projects
 
@@ -127,5 +129,20 @@ def test_a_server_that_runs_takes_in_what_another_process_recorded(
     assert [m.session for m in other.search("hinges", project=str(repository))] == ["s-1"]
     home.maintain()
     git(repository, "worktree", "remove", "--force", str(worktree))
-    assert [m.session for m in other.search("hinges", project=str(repository))] == ["s-1"]
+    git(repository, "worktree", "add", "-q", str(worktree.with_name("fix-2")))
+    home.prompt(worktree.with_name("fix-2"), "oil more hinges", "s-2")
+    found = other.search("hinges", project=str(repository))
+    assert sorted(m.session for m in found) == ["s-1", "s-2"]
     other.close()
+
+
+def test_what_was_forgotten_since_counts_no_more(home: Home, repository: Path, worktree: Path) -> None:
+    home.prompt(worktree, "words", "s-1")
+    home.maintain(seal=False)
+    reader = QueryReader(home.app.log, home.folder / "views")
+    reader.refresh()
+    shutil.rmtree(worktree)
+    assert ProjectsReader().current(reader).root_of(str(worktree)) == str(repository)
+    reader.hidden.update(row.id for row in reader.rows.values() if row.origin == "ProjectSeen")
+    assert ProjectsReader().current(reader).root_of(str(worktree)) == str(worktree)
+    reader.close()
