@@ -213,7 +213,7 @@ def _name_matches(pattern: str, name: str) -> bool:
 def count_left_out(folder: str) -> None:
     """Count an event that was left out. Nothing of it is kept but that; raises nothing."""
     try:
-        fd = os.open(folder + COUNT_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        fd = os.open(folder + COUNT_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             os.write(fd, b".")
         finally:

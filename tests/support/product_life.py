@@ -7,6 +7,8 @@ FOLDER gets a home, a data folder and a working folder. TEXTS, a list of strings
 transcripts, histories and notes. Whatever the children say is printed. Ends with an error where one of them fails.
 """
 
+import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -167,7 +169,7 @@ def records(life: Life, texts: list[str]) -> list[bytes]:
                     "toolUseResult": {
                         "filePath": "/work/notes.txt",
                         "content": said,
-                        "originalFile": said * 40,
+                        "originalFile": f"{said}\n" * 40,
                     }
                 },
             ),
@@ -196,7 +198,22 @@ def fitting(texts: list[str], size: int) -> list[str]:
     return [lot for lot in lots if lot]
 
 
+def adopt_orphans() -> None:
+    """Let the maintenance that hooks start become ours once they end, so that it can be waited for (Linux)."""
+    if sys.platform == "linux":
+        pr_set_child_subreaper = 36
+        ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+
+
+def wait_for_all() -> None:
+    """Wait until no process of ours is left."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+
+
 def main() -> None:
+    adopt_orphans()
     life = Life(Path(sys.argv[1]))
     texts = (
         json.loads(Path(sys.argv[2]).read_text())
@@ -215,7 +232,14 @@ def main() -> None:
     life.command("maintain", "--once")
     entries = [
         json.dumps(
-            {"session": "g1", "record": n, "actor": "user", "text": text, "edit": text, "title": text[:80]}
+            {
+                "session": "g1",
+                "record": n,
+                "actor": "user",
+                "text": text,
+                "edit": text,
+                "title": text if len(text) < 200 else "long",
+            }
         ).encode()
         for n, text in enumerate(texts)
     ]
@@ -271,6 +295,7 @@ def main() -> None:
     life.command("search", "what turns the wheel", allowed=(0, 1))
     life.command("backup", str(life.folder / "backup"))
     life.hook(json.dumps({**start, "hook_event_name": "SessionStart", "source": "compact"}).encode())
+    wait_for_all()
 
 
 if __name__ == "__main__":
