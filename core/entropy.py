@@ -69,6 +69,11 @@ def redact_thorough(payload: bytes) -> bytes:
     return assigned(redact(payload))[0]
 
 
+def redact_text(text: str) -> str:
+    """`redact_thorough` of a text that is to be shown before it is read back from the log."""
+    return redact_thorough(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+
+
 def redact_thorough_many(payloads: list[bytes]) -> list[bytes]:
     """`redact_thorough` of each, in the same order; one search over all of them finds the few to look at closely."""
     return redact_many(payloads, also=(SUSPICION, lambda payload: assigned(payload)[0]))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from session_mgmt_mcp.core import live
-from session_mgmt_mcp.core.entropy import redact_thorough
+from session_mgmt_mcp.core.entropy import redact_text, redact_thorough
 from session_mgmt_mcp.core.envelope import (
     Envelope,
     EventType,
@@ -224,7 +224,11 @@ def _mark(
     )
     if not receipt.appended:
         upto = _same(app, receipt, stored, key or "")
-    noted = (Note(one_line(note, NOTE_CHARS_SHOWN), receipt.position),) if note and receipt.appended else ()
+    noted = (
+        (Note(one_line(redact_text(note), NOTE_CHARS_SHOWN), receipt.position),)
+        if note and receipt.appended
+        else ()
+    )
     noticed = msgspec.structs.replace(_at_rest(story), notes=(*story.notes, *noted))
     text = checkpoint_text(noticed, quality)
     made = Checkpoint(full, receipt.position, upto, receipt.appended, text, quality.facts, quality.score)
