@@ -3,7 +3,7 @@
 All integers are little endian. A file is a header of 64 bytes and sections that begin at multiples of 64:
 
     header   8s magic "SMVECT1\\0" · u32 kind (1 map, 2 vectors) · u32 dimension · u64 count · 3 × u32 CRC-32 of the
-             sections · zeros · u32 CRC-32 of the 60 bytes before
+             sections · 16s model, zeros of a map and of older files · 8 zeros · u32 CRC-32 of the 60 bytes before
     map      int64[count] row ids, ascending · int64[count] passage numbers, ascending within a row
     vectors  int64[count] passage numbers, ascending, distinct · uint64[words, count] binary codes ·
              float16[count, dimension] rows of length 1
@@ -14,6 +14,7 @@ come first, then all second words: so a scan reads them several times faster tha
 
 import contextlib
 import os
+import re
 import secrets
 import struct
 import zlib
@@ -34,8 +35,10 @@ MAGIC = b"SMVECT1\0"
 KIND_MAP, KIND_VECTORS = 1, 2
 ALIGNMENT = 64
 ROWS_AT_ONCE = 8192  # in memory while a file is written
-_HEADER = struct.Struct("<8sIIQ3I24x")  # and the CRC-32 of these 60 bytes
+_HEADER = struct.Struct("<8sIIQ3I16s8x")  # and the CRC-32 of these 60 bytes
 _CRC = struct.Struct("<I")
+_MODEL_ID = re.compile(r"[0-9a-f]{32}")
+_NO_MODEL = bytes(16)
 
 
 class DamagedBlockError(Exception):
@@ -70,15 +73,19 @@ def codes_of(rows: npt.NDArray[np.floating]) -> Codes:
     return np.ascontiguousarray(out.view("<u8").T)
 
 
-def write_vectors(folder: Path, numbers: Numbers, rows: npt.NDArray[np.floating]) -> BlockFile:
+def write_vectors(
+    folder: Path, numbers: Numbers, rows: npt.NDArray[np.floating], model_id: str = ""
+) -> BlockFile:
     """A durable file of these passages; numbers distinct, in any order; rows [n, dimension] of length 1."""
     order = np.argsort(numbers, kind="stable")
-    return _write_vectors(
-        folder, numbers[order], rows.shape[1], lambda a, b: rows[order[a:b]].astype("<f2", copy=False)
-    )
+
+    def part(first: int, last: int) -> Halves:
+        return rows[order[first:last]].astype("<f2", copy=False)
+
+    return _write_vectors(folder, numbers[order], rows.shape[1], part, model_id)
 
 
-def write_merged(folder: Path, sources: Sequence[Vectors], wanted: Numbers) -> BlockFile:
+def write_merged(folder: Path, sources: Sequence[Vectors], wanted: Numbers, model_id: str = "") -> BlockFile:
     """A durable file of the passages `wanted` (ascending), each in one of the sources at least."""
     numbers = np.concatenate([source.numbers for source in sources])
     order = np.argsort(numbers, kind="stable")
@@ -94,11 +101,11 @@ def write_merged(folder: Path, sources: Sequence[Vectors], wanted: Numbers) -> B
             out[here] = source.rows[picked[here] - start]
         return out
 
-    return _write_vectors(folder, wanted, dimension, part)
+    return _write_vectors(folder, wanted, dimension, part, model_id)
 
 
 def _write_vectors(
-    folder: Path, numbers: Numbers, dimension: int, part: Callable[[int, int], Halves]
+    folder: Path, numbers: Numbers, dimension: int, part: Callable[[int, int], Halves], model_id: str
 ) -> BlockFile:
     """`part(first, last)`: rows first to last - 1; asked for piece by piece, so that few are in memory."""
     n = len(numbers)
@@ -113,7 +120,8 @@ def _write_vectors(
             crc = zlib.crc32(_bytes(rows), crc)
             new.file.write(_bytes(rows))
         crcs = [new.put(offsets[0], numbers.astype("<i8", copy=False)), new.put(offsets[1], codes), crc]
-        return new.finish(KIND_VECTORS, dimension, n, crcs)
+        model = bytes.fromhex(model_id) if _MODEL_ID.fullmatch(model_id) else _NO_MODEL
+        return new.finish(KIND_VECTORS, dimension, n, crcs, model)
 
 
 def write_map(folder: Path, ids: Numbers, numbers: Numbers) -> BlockFile:
@@ -147,8 +155,10 @@ class _NewFile:
         self.file.write(_bytes(section))
         return zlib.crc32(_bytes(section))
 
-    def finish(self, kind: int, dimension: int, count: int, crcs: Sequence[int]) -> BlockFile:
-        head = _HEADER.pack(MAGIC, kind, dimension, count, *crcs)
+    def finish(
+        self, kind: int, dimension: int, count: int, crcs: Sequence[int], model: bytes = _NO_MODEL
+    ) -> BlockFile:
+        head = _HEADER.pack(MAGIC, kind, dimension, count, *crcs, model)
         crc = zlib.crc32(head)
         self.file.seek(0)
         self.file.write(head + _CRC.pack(crc))
@@ -178,6 +188,31 @@ def open_vectors(folder: Path, block: BlockFile, dimension: int) -> Vectors:
     return Vectors(numbers, codes, rows)
 
 
+class Named(NamedTuple):
+    """What a file of vectors says of itself."""
+
+    model_id: str
+    dimension: int
+    block: BlockFile
+
+
+def named_vectors(path: Path) -> Named | None:
+    """By its header alone; None where that is damaged or names no model."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(ALIGNMENT)
+            size = os.fstat(file.fileno()).st_size
+    except OSError:
+        return None
+    crc = zlib.crc32(head[: _HEADER.size])
+    if len(head) < ALIGNMENT or _CRC.unpack(head[_HEADER.size :])[0] != crc:
+        return None
+    magic, kind, dimension, count, *_, model = _HEADER.unpack(head[: _HEADER.size])
+    if (magic, kind) != (MAGIC, KIND_VECTORS) or model == _NO_MODEL:
+        return None
+    return Named(model.hex(), dimension, BlockFile(path.name, count, size, crc))
+
+
 def open_map(folder: Path, block: BlockFile) -> Pairs:
     """Map a file of pairs; all is checked. Raises DamagedBlockError."""
     n = block.count
@@ -191,7 +226,7 @@ def open_map(folder: Path, block: BlockFile) -> Pairs:
 def check_rows(folder: Path, block: BlockFile, vectors: Vectors) -> None:
     """Read all float16 rows of an opened file. Raises DamagedBlockError where they are not what was written."""
     with open(folder / block.name, "rb") as file:
-        crcs = _HEADER.unpack(file.read(_HEADER.size))[4:]
+        crcs = _HEADER.unpack(file.read(_HEADER.size))[4:7]
     if _crc(vectors.rows) != crcs[2]:
         raise DamagedBlockError(f"{folder / block.name} is damaged")
 
@@ -241,7 +276,7 @@ def _check(
     raw: npt.NDArray[np.uint8],
     sections: tuple[npt.NDArray[Any], ...],
 ) -> None:
-    crcs = _HEADER.unpack(raw[: _HEADER.size].tobytes())[4:]
+    crcs = _HEADER.unpack(raw[: _HEADER.size].tobytes())[4:7]
     if any(_crc(section) != crc for section, crc in zip(sections, crcs, strict=False)):
         raise DamagedBlockError(f"{folder / block.name} is damaged")
 

@@ -41,13 +41,13 @@ def settle(
 ) -> None:
     """Have the published vectors fit the query view `files`, which is at `target`; rows without any wait for the job.
 
-    With `fresh`, after something was forgotten, and where what is published is of another log, history or version, every
-    row is looked at and only vectors of shown passages are kept. The caller holds the maintenance lock. Raises
-    LockTimeoutError where another process embeds for too long.
+    With `fresh`, after something was forgotten, and where what is published is of another log, history or version, or does
+    not say of what, every row is looked at and only vectors of shown passages are kept. The caller holds the maintenance
+    lock. Raises LockTimeoutError where another process embeds for too long.
     """
     found = read_state(views)
     state = load_state(views, log)
-    if found is None and not fresh:
+    if found is None and not fresh and not any(vector_folder(views).glob("*.vectors")):
         _start(log, views, target)
     elif fresh or state is None or tombstones_between(log, state.position, target.position).last:
         from session_mgmt_mcp.projections.vector_rebuild import rebuild

@@ -12,6 +12,7 @@ from session_mgmt_mcp.projections.passages import KINDS, number_of_passage, pass
 from session_mgmt_mcp.projections.protocol import Watermark
 from session_mgmt_mcp.projections.query_files import QueryFiles
 from session_mgmt_mcp.projections.vector_blocks import Numbers, Pairs, check_rows, open_map, open_vectors
+from session_mgmt_mcp.projections.vector_salvage import salvaged
 from session_mgmt_mcp.projections.vector_state import (
     Ranges,
     VectorState,
@@ -42,9 +43,10 @@ def rebuild(
 
     Every shown row is looked at. Vectors of passages that no shown row has are dropped, so nothing is left of a text
     that was forgotten; with `model` (id, dimension) those of another model are. Rows that lack some are not covered.
+    Where `state.json` is lost, the files of vectors say which there are.
     May be killed at any point: what was published before is untouched until the end.
     """
-    old = read_state(views)
+    old = read_state(views) or salvaged(views)
     state = empty_state(files.state.log_id, watermark)
     if old is not None and (model is None or model[0] == old.model_id):
         kept = ("model_id", "dimension", "vectors", "rate", "rows", "embedded")

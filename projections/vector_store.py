@@ -116,7 +116,7 @@ class VectorStore:
     def add(self, pairs: Pairs, numbers: Numbers, rows: npt.NDArray[np.floating[Any]]) -> None:
         """Rows' passages, and the vectors of those that had none; rows float [n, dimension] of length 1."""
         if len(numbers):
-            self._add_vectors(write_vectors(self.folder, numbers, rows))
+            self._add_vectors(write_vectors(self.folder, numbers, rows, self.state.model_id))
         if len(pairs.ids):
             self._add_map(pairs)
 
@@ -147,7 +147,7 @@ class VectorStore:
             numbers = numbers[is_among(numbers, wanted)]
         for first in range(0, len(numbers), FULL_PASSAGES):
             part = numbers[first : first + FULL_PASSAGES]
-            self._add_vectors(write_merged(self.folder, sources, part))
+            self._add_vectors(write_merged(self.folder, sources, part, self.state.model_id))
 
     def keep_only(self, wanted: Numbers) -> None:
         """Drop the vectors of all other passages; `wanted` is ascending. Files that hold none of them stay as they are."""
