@@ -15,7 +15,7 @@ from session_mgmt_mcp.tools.forget_match import Matcher
 from session_mgmt_mcp.tools.forget_report import ForgetReport, report_json
 from session_mgmt_mcp.tools.forget_select import Say, Selection, Selectors, events_at, joined, select
 from session_mgmt_mcp.tools.holders import WAIT_S, wait_for_holders
-from session_mgmt_mcp.tools.maintenance import maintenance_lock
+from session_mgmt_mcp.tools.maintenance import keep_briefs, maintenance_lock
 
 
 class Plan(NamedTuple):
@@ -56,6 +56,8 @@ def carry_out(
         selection = joined(app, planned.selection, since)
         positions = [e.position for e in events_at(app, selection.positions) if e.payload is not None]
         files = _take_out(app, selectors, selection, positions, reason, say)
+        if positions:
+            keep_briefs(app.log, say)  # they were removed with the rest
     report = ForgetReport(
         forgotten=len(positions),
         ranges=ranges_of(positions),

@@ -114,7 +114,7 @@ def _pass(log: FileLog, wait_s: float, force: bool, report: Report | None) -> Ma
             projects.note_new(log)
         again = forget_finish.forget_again(log, say)
         forgotten = len(completed) + len(again) + _retain(log, say)
-        _rest(log.folder, began, _keep_briefs(log, say))
+        _rest(log.folder, began, keep_briefs(log, say))
         # last: nobody waits for it, and what was just forgotten makes small segments
         compact(log.folder, log.log_id, lambda *at: say("merging small segments", *at))
         return MaintenanceReport(
@@ -122,8 +122,11 @@ def _pass(log: FileLog, wait_s: float, force: bool, report: Report | None) -> Ma
         )
 
 
-def _keep_briefs(log: FileLog, say: Report) -> float:
-    """Checkpoints, ends and briefs of sessions; where that fails they are as old as they were. The CPU time it took, in s."""
+def keep_briefs(log: FileLog, say: Report) -> float:
+    """Checkpoints, ends and briefs of sessions; where that fails they are as old as they were. The CPU time it took, in s.
+
+    The caller holds the maintenance lock.
+    """
     began = time.process_time()
     try:
         brief_files.update(log, say)

@@ -244,6 +244,7 @@ def test_forgetting_removes_what_briefs_and_live_files_say(hooks: Hooks) -> None
     hooks.report("s-1", "PreCompact", trigger="auto")
     maintain(hooks)
     work(hooks, "s-2")
+    remember(hooks, "dates in tests are always UTC", "decision", project=hooks.work)
     assert b"marzipan" in Path(briefs.project_path(hooks.folder, hooks.work)).read_bytes()
     with App.open(Path(hooks.folder)) as app:
         selectors = Selectors(matcher=Matcher(("marzipan-4711",)))
@@ -252,9 +253,8 @@ def test_forgetting_removes_what_briefs_and_live_files_say(hooks: Hooks) -> None
         )
     kept = b"".join(p.read_bytes() for p in Path(hooks.folder, "views").rglob("*") if p.is_file())
     assert b"marzipan" not in kept
-    maintain(hooks)
     said = hooks.told("s-3")
-    assert "mend the till" in said and "marzipan" not in said
+    assert "mend the till" in said and "decisions" in said.lower() and "marzipan" not in said
 
 
 def test_turned_off_sessions_are_checkpointed_and_closed_but_not_told(

@@ -53,7 +53,7 @@ def test_a_line_that_is_still_being_written_waits_for_its_end(app: App, tmp_path
     transcript = tmp_path / "s-1.jsonl"
     line = reply("a-1", "the hinges are oiled")
     transcript.write_text(line[:40])
-    capture(str(app.folder), hook(transcript, hook_event_name="Stop"))
+    capture(str(app.folder), hook(transcript, hook_event_name="SubagentStop"))
     assert maintenance.maintain(app.log).imported.read == 0
     transcript.write_text(line)
     assert maintenance.maintain(app.log).imported.appended == 1
@@ -66,7 +66,7 @@ def test_subagents_beside_a_live_transcript_are_read_too(app: App, tmp_path: Pat
     helper = tmp_path / "s-1" / "subagents" / "agent-9.jsonl"
     helper.parent.mkdir(parents=True)
     helper.write_text(reply("a-9", "the helper says hello"))
-    capture(str(app.folder), hook(transcript, hook_event_name="Stop"))
+    capture(str(app.folder), hook(transcript, hook_event_name="SubagentStop"))
     assert maintenance.maintain(app.log).imported.appended == 2
     app.close()
 
@@ -75,11 +75,11 @@ def test_a_log_restored_to_an_earlier_point_is_filled_from_the_transcripts_again
     transcript = tmp_path / "s-1.jsonl"
     transcript.write_text(reply("a-1", "the hinges are oiled"))
     first = App.open(tmp_path / "one", create=True)
-    capture(str(first.folder), hook(transcript, hook_event_name="Stop"))
+    capture(str(first.folder), hook(transcript, hook_event_name="SubagentStop"))
     maintenance.maintain(first.log)
     first.close()
     second = App.open(tmp_path / "two", create=True)
-    capture(str(second.folder), hook(transcript, hook_event_name="Stop"))
+    capture(str(second.folder), hook(transcript, hook_event_name="SubagentStop"))
     (tmp_path / "one" / "views" / "transcripts").rename(tmp_path / "two" / "views" / "transcripts")
     assert maintenance.maintain(second.log).imported.appended == 1
     second.close()
@@ -88,7 +88,7 @@ def test_a_log_restored_to_an_earlier_point_is_filled_from_the_transcripts_again
 def test_what_hooks_spooled_is_appended_once(app: App, tmp_path: Path) -> None:
     folder = str(app.folder)
     lock = stopped_appender(app)
-    capture(folder, hook(tmp_path / "none.jsonl", hook_event_name="Stop", last_assistant_message="spooled"))
+    capture(folder, hook(tmp_path / "none.jsonl", hook_event_name="SubagentStop", last_assistant_message="spooled"))
     lock.close()
     assert app.status()["spooled"] == 1
     assert maintenance.maintain(app.log).unspooled == 1
@@ -183,7 +183,7 @@ def test_what_a_transcript_holds_of_a_pause_is_left_out_while_it_lasts_and_after
 ) -> None:
     transcript = tmp_path / "s-1.jsonl"
     transcript.write_text(timed("a-1", "before the pause", now_us()))
-    capture(str(app.folder), hook(transcript, hook_event_name="Stop"))
+    capture(str(app.folder), hook(transcript, hook_event_name="SubagentStop"))
     app.pause()
     with transcript.open("a") as file:
         file.write(timed("a-2", "a private matter", now_us()))
@@ -207,7 +207,7 @@ def test_a_transcript_that_became_quiet_before_anybody_read_it_is_read_once(app:
     transcript = tmp_path / "s-1.jsonl"
     transcript.write_text(reply("a-1", "the hinges are oiled"))
     os.utime(transcript, (1, 1))
-    capture(str(app.folder), hook(transcript, hook_event_name="Stop"))
+    capture(str(app.folder), hook(transcript, hook_event_name="SubagentStop"))
     assert maintenance.maintain(app.log).imported.appended == 1
     assert maintenance.maintain(app.log).imported.files == 0
     app.close()
