@@ -12,6 +12,7 @@ import venv
 from pathlib import Path
 from typing import Any
 
+import gemini_client
 import pytest
 from claude_client import client_folder
 from codex_client import Codex
@@ -117,13 +118,15 @@ def test_codex_calls_every_tool(server: Server) -> None:
             assert codex.call("session-mgmt", tool, arguments).get("isError") is not True, tool
 
 
-def test_gemini_connects(server: Server) -> None:
-    gemini = program("gemini")
-    (server.home / ".gemini").mkdir()
-    trusting = '{"security": {"folderTrust": {"enabled": false}}}'
-    (server.home / ".gemini" / "settings.json").write_text(trusting)
-    server.run(gemini, "mcp", "add", "-s", "user", "session-mgmt", *server.command)
-    assert "session-mgmt" in (said := server.run(gemini, "mcp", "list")) and "Connected" in said
+def test_gemini_calls_every_tool(server: Server) -> None:
+    gemini_client.configure(server.home, server.command, server.settings)
+    offered, counts = gemini_client.call_tools(
+        program("gemini"), server.environment, server.home, server.calls
+    )
+    assert offered == set(TOOLS)
+    assert {tool: (count["success"], count["fail"]) for tool, count in counts.items()} == dict.fromkeys(
+        TOOLS, (1, 0)
+    )
 
 
 @pytest.mark.parametrize("client", ["fastmcp", "langchain-mcp-adapters"])
