@@ -12,6 +12,7 @@ MASK = "[…]"
 _DEPTH_MAX = 8  # of JSON within strings of JSON
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _CHARACTERS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+_LOWER_TO_ASCII = ("\u212a".encode(), b"\\u212a", b"\\u212A", "\u0130".encode(), b"\\u0130")
 _decode = msgspec.json.Decoder().decode
 
 
@@ -26,6 +27,8 @@ class Matcher(NamedTuple):
 
     def matches(self, raw: bytes) -> bool:
         """Whether these bytes, or the strings of the JSON they are, hold all the words and the pattern."""
+        if self.words and _lacks_one(raw, self.words):
+            return False
         left = set(self.words)
         pattern = self.pattern
         for text in texts_of(raw):
@@ -57,6 +60,18 @@ def matcher(query: str | None, pattern: str | None) -> Matcher:
     if compiled.search(""):
         raise InputError("--pattern matches the empty text, so it would match every event; make it narrower")
     return Matcher(words, compiled)
+
+
+def _lacks_one(raw: bytes, words: tuple[str, ...]) -> bool:
+    """Whether the bytes alone tell that one of the words (lower case) is in none of their texts: most events need no more.
+
+    A text's ASCII letters stand in the bytes in their order with nothing but backslashes between, where no `\\u00` stands
+    for any. Two other letters turn into ASCII ones in lower case.
+    """
+    if b"\\u00" in raw or any(letter in raw for letter in _LOWER_TO_ASCII):
+        return False
+    plain = raw.lower().replace(b"\\", b"")
+    return any(word.isascii() and "\\" not in word and word.encode() not in plain for word in words)
 
 
 def texts_of(raw: bytes) -> Iterator[str]:
