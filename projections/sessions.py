@@ -87,7 +87,9 @@ def resolve_session(files: QueryFiles, id_or_prefix: str) -> str:
     if found:
         named = ", ".join(found[:CANDIDATES_SHOWN_MAX]) + (" …" if len(found) > CANDIDATES_SHOWN_MAX else "")
         raise InputError(f"{len(found)} sessions begin with {wanted!r}: {named}; give more of the id")
-    latest = files.fetch("SELECT session FROM shown GROUP BY session ORDER BY max(id) DESC LIMIT 3")
+    latest = files.fetch(
+        f"SELECT session FROM shown WHERE assistant <> '{LOG_ASSISTANT}' GROUP BY session ORDER BY max(id) DESC LIMIT 3"
+    )
     hint = f"; the latest are {', '.join(r[0] for r in latest)}" if latest else "; nothing is stored yet"
     raise InputError(f"no session {wanted!r}{hint}")
 
