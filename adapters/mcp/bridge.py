@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from session_mgmt_mcp.adapters.mcp.front import Front
 
 SOCKET = "host.sock"
-HELLO_S_MAX = 2.0  # a host that moves replies at once, whatever it is doing
 BEAT_S = 1.0
-SILENCE_S_MAX = 5.0  # a host that says nothing for so long while an answer is due does not move
+SILENCE_S_MAX = (
+    20.0  # a host that owes an answer and says nothing for so long does not move; it may just be busy
+)
 ASKED, MOVES = b"?", b"!"
 _PATH_BYTES_MAX = 100  # what a socket's address holds on every system
 _RECEIVED_BYTES = 256 << 10
@@ -50,13 +51,25 @@ def socket_address(folder: str) -> tuple[str, int | None]:
     raise OSError(f"{folder}/{SOCKET}: too long for a socket's name")
 
 
-def is_own(peer: socket.socket) -> bool:
-    """Whether the other end belongs to the same user. Where the system cannot tell, the folder's mode has to do."""
+def peer_of(peer: socket.socket) -> tuple[int, bool]:
+    """The process at the other end, 0 where the system cannot tell, and whether it belongs to the same user.
+
+    Where that cannot be told either, the mode of the folder has to do.
+    """
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
-        return True
-    credentials = peer.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i"))
-    return bool(struct.unpack("3i", credentials)[1] == os.geteuid())
+        return 0, True
+    pid, user, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))
+    return pid, user == os.geteuid()
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped, as by SIGSTOP. False where the system cannot tell."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+    except (OSError, IndexError):
+        return False
 
 
 def lines_of(peer: socket.socket, silent: Callable[[], None] | None = None) -> Iterator[bytes]:
@@ -85,8 +98,8 @@ def lines_of(peer: socket.socket, silent: Callable[[], None] | None = None) -> I
 class Bridge:
     """A link over a host's socket. Its thread delivers what the host says and watches whether it moves."""
 
-    def __init__(self, peer: socket.socket, front: "Front") -> None:
-        self._peer, self._front = peer, front
+    def __init__(self, peer: socket.socket, host: int, front: "Front") -> None:
+        self._peer, self._host, self._front = peer, host, front
         self._sending = threading.Lock()
         self._heard_s = time.monotonic()
 
@@ -96,14 +109,15 @@ class Bridge:
         peer = socket.socket(socket.AF_UNIX)
         try:
             _connect(peer, folder)
-            if not is_own(peer):
+            host, is_own = peer_of(peer)
+            if not is_own:
                 raise HostUnfitError("it belongs to another user")
             caller = own_caller()
-            _introduce(peer, {**hello, "pid": caller.pid, "folder": caller.folder})
+            _introduce(peer, host, {**hello, "pid": caller.pid, "folder": caller.folder})
         except (HostAwayError, HostUnfitError):
             peer.close()
             raise
-        bridge = cls(peer, front)
+        bridge = cls(peer, host, front)
         threading.Thread(target=bridge._receive, name="bridge", daemon=True).start()
         return bridge
 
@@ -141,7 +155,7 @@ class Bridge:
         if not self._front.waits():
             self._heard_s = time.monotonic()
             return
-        if time.monotonic() - self._heard_s > SILENCE_S_MAX:
+        if time.monotonic() - self._heard_s > SILENCE_S_MAX or is_stopped(self._host):
             self.end()
             raise OSError("the host does not move")
         if self._sending.acquire(blocking=False):  # who holds it is waiting for the host as well
@@ -156,7 +170,7 @@ def _connect(peer: socket.socket, folder: str) -> None:
         address, descriptor = socket_address(folder)
     except OSError as error:
         raise HostUnfitError(str(error)) from error
-    peer.settimeout(HELLO_S_MAX)
+    peer.settimeout(BEAT_S)
     try:
         peer.connect(address)
     except TimeoutError as error:
@@ -168,19 +182,23 @@ def _connect(peer: socket.socket, folder: str) -> None:
             os.close(descriptor)
 
 
-def _introduce(peer: socket.socket, hello: dict[str, Any]) -> None:
-    """Raises HostUnfitError where the host declines or does not reply in time, HostAwayError where it goes."""
+def _introduce(peer: socket.socket, host: int, hello: dict[str, Any]) -> None:
+    """Raises HostUnfitError where the host declines or does not move, HostAwayError where it goes."""
+    deadline = time.monotonic() + SILENCE_S_MAX
+    reply = b""
     try:
         peer.sendall(json.dumps(hello).encode() + b"\n")
-        reply = b""
         while not reply.endswith(b"\n"):
-            received = peer.recv(4096)
+            try:
+                received = peer.recv(4096)
+            except TimeoutError:
+                if is_stopped(host) or time.monotonic() > deadline:
+                    raise HostUnfitError("it does not move") from None
+                continue
             if not received:
                 raise HostAwayError
             reply += received
         peer.settimeout(None)
-    except TimeoutError as error:
-        raise HostUnfitError("it does not move") from error
     except OSError as error:
         raise HostAwayError from error
     if refusal := json.loads(reply)["refused"]:

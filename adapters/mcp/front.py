@@ -36,8 +36,8 @@ class Link(Protocol):
 class Finder(Protocol):
     """Finds links."""
 
-    def connect(self, front: "Front") -> Link:
-        """A link to whoever can serve this client now."""
+    def connect(self, front: "Front", lost: int) -> Link:
+        """A link to whoever can serve this client now. `lost`: how many links were lost over one request."""
 
     def stand_in(self) -> None:
         """A link was lost while nothing was due: be ready to serve others."""
@@ -48,6 +48,7 @@ class Pending(NamedTuple):
 
     line: bytes
     key: str
+    links: int = 0  # it was fed to
 
 
 class Front:
@@ -74,9 +75,8 @@ class Front:
                     self._take(line if line.endswith(b"\n") else line + b"\n")
         except OSError:
             pass  # the descriptor failed: the end of input
-        except Exception as error:  # noqa: BLE001  whatever it is, the client must not wait for a dead server
-            print(f"session-mgmt: the server stopped: {error!r}", file=sys.stderr)
-            self._leaving.leave(1)
+        except Exception as error:  # noqa: BLE001
+            self._stop(error)
         self._leaving.input_ended()
         with self._settled:
             self._settled.wait_for(lambda: not self._open and not self._writing, DRAIN_S_MAX)
@@ -102,10 +102,13 @@ class Front:
             if link is not self._link:
                 return
             self._drop_link()
-            if self._open:
-                self._attach()
-            else:
-                self._finder.stand_in()
+            try:
+                if self._open:
+                    self._attach()
+                else:
+                    self._finder.stand_in()
+            except Exception as error:  # noqa: BLE001
+                self._stop(error)
 
     def waits(self) -> bool:
         """Whether the client is waiting for an answer."""
@@ -114,6 +117,11 @@ class Front:
     def gone(self) -> None:
         """The client reads no more."""
         self._leaving.leave()
+
+    def _stop(self, error: Exception) -> None:
+        """Whatever it is, the client must not wait for a server that is dead."""
+        print(f"session-mgmt: the server stopped: {error!r}", file=sys.stderr)
+        self._leaving.leave(1)
 
     def _take(self, line: bytes) -> None:
         if self._link is None and not self._open:
@@ -141,15 +149,16 @@ class Front:
     def _attach(self) -> None:
         """Find someone who serves, tell them what was agreed, and ask what is still open, in the old order."""
         while True:
-            link = self._finder.connect(self)
+            link = self._finder.connect(self, max((one.links for one in self._open.values()), default=0))
             with self._settled:
                 self._link = link
+                self._open = {number: one._replace(links=one.links + 1) for number, one in self._open.items()}
                 waiting = list(self._open.values())
             try:
                 for number, line in enumerate(self._opening.replay):
                     link.feed(_relabelled(line, number), "")
                 for pending in waiting:
-                    link.feed(*pending)
+                    link.feed(pending.line, pending.key)
             except LinkLostError:
                 self._drop_link()
             else:
@@ -177,7 +186,7 @@ class Front:
         self._number += 1
         key = f"{self._nonce}-{self._number}"
         with self._settled:
-            self._open[json.dumps(message["id"])] = Pending(line, key)
+            self._open[json.dumps(message["id"])] = Pending(line, key, links=int(self._link is not None))
         return key
 
     def _cancelled(self, params: object) -> None:

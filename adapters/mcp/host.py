@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from session_mgmt_mcp.adapters.mcp.bridge import (
     ASKED,
-    HELLO_S_MAX,
     MOVES,
+    SILENCE_S_MAX,
     SOCKET,
-    is_own,
     lines_of,
+    peer_of,
     socket_address,
 )
 from session_mgmt_mcp.adapters.mcp.caller import Caller
@@ -114,9 +114,9 @@ class _Client:
 
     def introduced(self, offer: dict[str, Any], *, full: bool) -> Caller | None:
         """Who it is; None where it was refused. Raises OSError, ValueError or KeyError where it is no server of ours."""
-        if not is_own(self._peer):
+        if not peer_of(self._peer)[1]:
             return None
-        self._peer.settimeout(HELLO_S_MAX)
+        self._peer.settimeout(SILENCE_S_MAX)
         hello = json.loads(next(self._received, b""))
         self._peer.settimeout(None)
         caller = Caller(int(hello.pop("pid")), str(hello.pop("folder")))
@@ -142,11 +142,17 @@ class _Client:
 
     def _feed(self, caller: Caller, engine: "Callable[[], Engine]") -> None:
         connection: Connection | None = None
-        while (line := self._lines.get()) is not None:
-            if connection is None:
-                connection = engine().connect(caller, self._send, self._gone)
-            key, _, message = line.partition(b"\t")
-            connection.feed(message, key.decode())
+        try:
+            while (line := self._lines.get()) is not None:
+                if connection is None:
+                    connection = engine().connect(caller, self._send, self._gone)
+                key, _, message = line.partition(b"\t")
+                connection.feed(message, key.decode())
+        except Exception as error:  # noqa: BLE001  the client finds somebody else, or serves itself
+            print(f"session-mgmt: another server's client could not be served: {error!r}", file=sys.stderr)
+            self._gone()
+            while self._lines.get() is not None:
+                pass
         if connection is not None:
             connection.end()
 

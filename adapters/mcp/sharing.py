@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from session_mgmt_mcp.adapters.mcp.host import Host
     from session_mgmt_mcp.adapters.mcp.server import SessionMgmtServer
 
-WAIT_S_MAX = 2.0  # for a host that holds the lock to listen
+WAIT_S_MAX = 5.0  # for a host that holds the lock to listen
+LOST_MAX = 2  # hosts that went while a request was theirs; it may be what ends them, and is not tried on more
 _POLL_S = 0.02
 _PREFIX = "SESSION_MGMT_"
 _FOLDER_VARIABLE = "SESSION_MGMT_DATA_DIR"  # may spell the same folder in another way
@@ -56,8 +57,9 @@ class Sharing:
         self._alone = False
         self._deciding = threading.Lock()
 
-    def connect(self, front: "Front") -> "Link":
-        """Whoever can serve this client now."""
+    def connect(self, front: "Front", lost: int) -> "Link":
+        """Whoever can serve this client now. `lost`: how often a request that is due was asked in vain."""
+        self._alone = self._alone or (lost > LOST_MAX and self._host is None)
         link = None if self._alone else self._shared(front)
         return link or self._engine().serve(front)
 

@@ -19,6 +19,7 @@ def _leave_out_the_working_folder() -> None:
 _leave_out_the_working_folder()
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def open_services() -> "Services":
 def serve(services_factory: "Callable[[], Services]" = open_services, folder: str | None = None) -> None:
     """Serve one client on stdin and stdout, then leave the process. Does not return.
 
-    With the data folder's name the work is shared with the other servers on it.
+    With the data folder's name the work is shared with the other servers on it, and what this client's session left
+    is made ready for the next one.
     """
     from session_mgmt_mcp.adapters.mcp import exit, stdio
 
@@ -64,6 +66,8 @@ def serve(services_factory: "Callable[[], Services]" = open_services, folder: st
     engine = LazyEngine(build, lambda: leaving.leave(1))
     sharing = Sharing(folder, surface.mark if surface else "", engine)
     leaving.on_leave(sharing.leave)
+    if folder is not None:
+        leaving.on_leave(partial(_have_maintained, folder))
     leaving.on_leave(engine.close)
     Front(wire, leaving, Opening(surface), sharing).run()
 
@@ -77,6 +81,22 @@ def _data_folder() -> str | None:
         return data_folder()
     except DataFolderError:
         return None
+
+
+def _have_maintained(folder: str) -> None:
+    """Start maintenance where something was appended since the last: a session that was killed says no goodbye."""
+    if not os.path.exists(f"{folder}/FORMAT.json"):
+        return
+    from session_mgmt_mcp.adapters.claude_code.capture import MAINTAINED, spawn_maintenance
+
+    try:
+        with os.scandir(f"{folder}/journal") as journals:
+            appended_s = max((journal.stat().st_mtime for journal in journals), default=0.0)
+        due = not os.path.exists(folder + MAINTAINED) or appended_s > os.stat(folder + MAINTAINED).st_mtime
+        if due:
+            spawn_maintenance(folder)
+    except OSError:
+        return  # the next session's start has it done
 
 
 def _build(services_factory: "Callable[[], Services]") -> "SessionMgmtServer":

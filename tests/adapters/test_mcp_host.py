@@ -7,8 +7,9 @@ import re
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,19 @@ def ask(client: RawClient, number: int, query: str) -> None:
     client.write(json.dumps(request).encode())
 
 
-def appears(path: Path) -> None:
-    """Returns once the file is there; the clients' own guard ends a wait that is in vain."""
-    while not path.exists():
+def until(happened: Callable[[], bool]) -> None:
+    """Returns once it has; fails where that is in vain."""
+    limit = threading.Event()
+    guard = threading.Timer(HANG_S_MAX / 2, limit.set)
+    guard.start()
+    while not happened():
+        assert not limit.is_set(), "it never happens"
         os.sched_yield()
+    guard.cancel()
+
+
+def is_taken_up(folder: Path) -> None:
+    until((folder / "taken").exists)
 
 
 def answered(client: RawClient) -> tuple[int, dict[str, Any]]:
@@ -107,7 +117,7 @@ def test_when_the_host_goes_what_it_was_asked_is_answered_by_another(
     host, one, two = start(), start(), start()
     assert who(host)["pid"] == who(one)["pid"] == who(two)["pid"] == host.process.pid
     ask(one, 70, "hang")
-    appears(folder / "taken")
+    is_taken_up(folder)
     ask(one, 71, "who")
     assert answered(one) == (71, {**answered_by(host), "key": ANY, "query": "who"})
     host.process.send_signal(number)
@@ -128,13 +138,14 @@ def answered_by(host: RawClient) -> dict[str, Any]:
     return {"pid": host.process.pid, "caller": [os.getpid(), os.getcwd()]}
 
 
+@pytest.mark.slow
 def test_a_request_has_the_same_key_when_it_is_sent_again_and_no_other_has(
     folder: Path, start: Start
 ) -> None:
     host, other = start(), start()
     who(host)
     ask(other, 70, "hang")
-    appears(folder / "taken")
+    is_taken_up(folder)
     host.process.kill()
     before = told(other.read()["result"]["content"][0]["text"])["key"]
     after = who(other)["key"]
@@ -143,11 +154,12 @@ def test_a_request_has_the_same_key_when_it_is_sent_again_and_no_other_has(
     assert after == f"{nonce}-{int(number) + 1}"
 
 
+@pytest.mark.slow
 def test_a_cancelled_request_is_not_asked_again(folder: Path, start: Start) -> None:
     host, other = start(), start()
     who(host)
     ask(other, 70, "hang")
-    appears(folder / "taken")
+    is_taken_up(folder)
     other.write(b'{"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 70}}')
     ask(other, 71, "who")
     assert answered(other)[0] == 71
@@ -156,23 +168,27 @@ def test_a_cancelled_request_is_not_asked_again(folder: Path, start: Start) -> N
     assert answered(other)[0] == 72
 
 
+@pytest.mark.slow
 def test_a_host_without_work_is_replaced_before_anybody_asks(folder: Path, start: Start) -> None:
     host, other = start(), start()
     who(host)
     who(other)
-    listening = (folder / bridge.SOCKET).stat().st_ino
+    listening = (folder / bridge.SOCKET).stat().st_mtime_ns
     host.process.kill()
-    while not (folder / bridge.SOCKET).exists() or (folder / bridge.SOCKET).stat().st_ino == listening:
-        os.sched_yield()
+    until(
+        lambda: (folder / bridge.SOCKET).exists() and (folder / bridge.SOCKET).stat().st_mtime_ns != listening
+    )
     late = start()
     assert who(late)["pid"] == other.process.pid
 
 
+@pytest.mark.slow
 def test_a_host_that_does_not_move_is_done_without(folder: Path, start: Start) -> None:
     host, other = start(), start()
     who(host)
     who(other)
     host.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, host.process.pid, os.WSTOPPED)
     try:
         ask(other, 70, "who")
         assert answered(other)[1]["pid"] == other.process.pid
@@ -184,6 +200,7 @@ def test_a_host_that_does_not_move_is_done_without(folder: Path, start: Start) -
     assert who(other)["pid"] == other.process.pid
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_holds_up_nobody(start: Start) -> None:
     host, slow, other = start(), start(), start()
     who(host)
@@ -194,6 +211,7 @@ def test_a_client_that_does_not_read_holds_up_nobody(start: Start) -> None:
     assert sorted(slow.read()["id"] for _ in range(20)) == list(range(20))
 
 
+@pytest.mark.slow
 def test_large_messages_pass_whole_in_both_directions(start: Start) -> None:
     host, other = start(), start()
     who(host)
@@ -215,6 +233,7 @@ def test_a_line_that_is_no_message_is_answered_over_the_bridge_too(start: Start)
     assert who(other)["pid"] == host.process.pid
 
 
+@pytest.mark.slow
 def test_other_settings_are_not_served(start: Start) -> None:
     host, other = start(), start(env={**os.environ, "EMBEDDING_CACHE_SIZE": "3"})
     who(host)
@@ -222,6 +241,7 @@ def test_other_settings_are_not_served(start: Start) -> None:
     assert who(host)["pid"] == host.process.pid
 
 
+@pytest.mark.slow
 def test_the_socket_of_a_dead_host_is_replaced(folder: Path, start: Start) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(folder / bridge.SOCKET))
@@ -230,6 +250,7 @@ def test_the_socket_of_a_dead_host_is_replaced(folder: Path, start: Start) -> No
     assert who(other)["pid"] == host.process.pid
 
 
+@pytest.mark.slow
 def test_a_lock_held_by_who_does_not_listen_is_not_waited_for_longer_than_its_limit(
     folder: Path, start: Start
 ) -> None:
@@ -239,6 +260,35 @@ def test_a_lock_held_by_who_does_not_listen_is_not_waited_for_longer_than_its_li
         assert who(client)["pid"] == client.process.pid
 
 
+@pytest.mark.slow
+def test_a_host_that_goes_whenever_it_is_asked_is_soon_done_without(folder: Path, start: Start) -> None:
+    with open(folder / LOCK, "w") as held, socket.socket(socket.AF_UNIX) as broken:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        broken.bind(str(folder / bridge.SOCKET))
+        broken.listen()
+        taken = 0
+
+        def serve() -> None:
+            nonlocal taken
+            with suppress(OSError):
+                while True:
+                    peer = broken.accept()[0]
+                    with peer, peer.makefile("rb") as lines:
+                        lines.readline()
+                        peer.sendall(b'{"refused": ""}\n')
+                        lines.readline()
+                    taken += 1
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        client = start()
+        assert who(client)["pid"] == client.process.pid
+        broken.shutdown(socket.SHUT_RDWR)
+        serving.join()
+        assert taken == 3
+
+
+@pytest.mark.slow
 def test_a_folder_with_a_name_too_long_for_a_socket_is_shared_too(tmp_path: Path, start: Start) -> None:
     deep = tmp_path / ("d" * 100)
     deep.mkdir()
@@ -248,6 +298,7 @@ def test_a_folder_with_a_name_too_long_for_a_socket_is_shared_too(tmp_path: Path
     assert who(other)["pid"] == host.process.pid
 
 
+@pytest.mark.slow
 def test_in_a_folder_that_is_no_data_folder_nothing_is_written(folder: Path, start: Start) -> None:
     (folder / "FORMAT.json").unlink()
     one, other = start(), start()
@@ -256,6 +307,7 @@ def test_in_a_folder_that_is_no_data_folder_nothing_is_written(folder: Path, sta
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_who_talks_something_else_is_turned_away(folder: Path, start: Start) -> None:
     host = start()
     who(host)
@@ -273,7 +325,7 @@ def test_a_bridge_with_a_request_under_way_ends_on_time(folder: Path, start: Sta
     host, other = start(), start()
     who(host)
     ask(other, 70, "hang")
-    appears(folder / "taken")
+    is_taken_up(folder)
     if way == "input":
         other.close_input()
     else:
