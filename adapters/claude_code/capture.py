@@ -9,13 +9,14 @@ import os
 import sys
 import time
 
-from session_mgmt_mcp.adapters.claude_code.ignoring import without_ignored
 from session_mgmt_mcp.core.errors import DataFolderError
 from session_mgmt_mcp.core.log.appender import Appender
 from session_mgmt_mcp.core.redact import redact
 from session_mgmt_mcp.core.settings import BLOB_BYTES_MIN, data_folder
 
 LOCK_TIMEOUT_S = 0.25
+# one of these is in every payload that names a file which is ignored by default (`core.ignore`)
+IGNORED_HINTS = tuple(b".env .netrc .pgpass .git-cred .aws .docker .kube .ssh .pem .key .p12 \\u00".split())
 PAYLOAD_BYTES_MAX = 32 << 20  # as of an imported line; redaction takes some times that
 _ACTORS = {
     b"UserPromptSubmit": "user",
@@ -45,7 +46,11 @@ def main(arguments: "list[str]") -> None:
         folder = arguments[1] if arguments[:1] == ["--data-dir"] else data_folder()
         if os.path.exists(folder + "/paused"):
             return
-        payload = without_ignored(folder, _read_stdin())
+        payload = _read_stdin()
+        if os.path.exists(folder + "/ignore") or any(hint in payload for hint in IGNORED_HINTS):
+            from session_mgmt_mcp.adapters.claude_code.ignoring import without_ignored
+
+            payload = without_ignored(folder, payload)
         if payload.strip():
             try:
                 capture(folder, payload)

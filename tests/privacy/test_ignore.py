@@ -82,6 +82,11 @@ def test_files_of_credentials_are_left_out_without_a_rule(data: Path, path: str)
     assert len(payloads(data)) == 3
 
 
+def test_every_default_rule_is_hinted_at_in_what_a_hook_looks_for_first() -> None:
+    for pattern in DEFAULT_PATHS:
+        assert any(hint.decode() in pattern for hint in capture.IGNORED_HINTS), pattern
+
+
 def test_a_template_of_credentials_is_kept(data: Path) -> None:
     hook(data, **read_of("/shop/.env.example"))
     assert INSIDE in json.dumps(payloads(data))
