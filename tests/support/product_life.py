@@ -33,7 +33,7 @@ class Life:
         self.data, self.work, self.home = folder / "data", folder / "work", folder / "home"
         for made in (self.work, self.home):
             made.mkdir(parents=True, exist_ok=True)
-        self.transcript = self.home / ".claude" / "projects" / "-work" / f"{SESSION}.jsonl"
+        self.transcript = self.home / ".claude" / "projects" / "-mill" / f"{SESSION}.jsonl"
         self.transcript.parent.mkdir(parents=True, exist_ok=True)
         keep = {k: v for k, v in os.environ.items() if not k.startswith(("SESSION_MGMT", "XDG_", "CLAUDE"))}
         self.env = {
@@ -157,7 +157,7 @@ def records(life: Life, texts: list[str]) -> list[bytes]:
                         "type": "tool_use",
                         "id": call,
                         "name": "Write",
-                        "input": {"file_path": "/work/notes.txt", "content": said},
+                        "input": {"file_path": "/mill/notes.txt", "content": said},
                     }
                 ],
                 {},
@@ -167,7 +167,7 @@ def records(life: Life, texts: list[str]) -> list[bytes]:
                 [{"type": "tool_result", "tool_use_id": call, "content": [{"type": "text", "text": said}]}],
                 {
                     "toolUseResult": {
-                        "filePath": "/work/notes.txt",
+                        "filePath": "/mill/notes.txt",
                         "content": said,
                         "originalFile": f"{said}\n" * 40,
                     }
