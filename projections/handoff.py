@@ -8,6 +8,7 @@ from session_mgmt_mcp.projections.phrases import (
     failure_text,
     last_runs,
     quality_lines,
+    run_outcome,
     span,
     state,
 )
@@ -70,8 +71,6 @@ def _notes(notes: tuple[Note, ...]) -> list[str]:
 
 
 def _runs(story: Story) -> list[str]:
-    from session_mgmt_mcp.projections.phrases import run_outcome
-
     lines = []
     for run, times, failed in last_runs(story):
         history = f", last of {count(times, 'run')}" if times > 1 else ""
