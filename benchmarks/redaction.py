@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +44,27 @@ def counted(roots: list[str], show: bool) -> tuple[int, Counter[str]]:
     """Characters read, and finds by rule."""
     counts: Counter[str] = Counter()
     size = 0
-    for line in lines(roots):
-        size += len(line)
-        kept, found = redact_counted(line)
-        kept, more = assigned(kept)
-        counts.update(found)
-        counts[NAME] += more
-        if show and (found or more):
-            at = kept.find(b"[redacted:")
-            print(
-                f"{[*found, *([NAME] if more else [])]} {kept[max(0, at - 60) : at + 60]!r}", file=sys.stderr
-            )
+    for batch in batched(lines(roots)):
+        size += sum(map(len, batch))
+        for line, kept in zip(batch, redact_thorough_many(batch), strict=True):
+            if line == kept:
+                continue
+            shaped, found = redact_counted(line)
+            more = assigned(shaped)[1]
+            counts.update(found)
+            counts[NAME] += more
+            if show:
+                at = kept.find(b"[redacted:")
+                print(
+                    f"{[*found, *([NAME] if more else [])]} {kept[max(0, at - 60) : at + 60]!r}",
+                    file=sys.stderr,
+                )
     return size, +counts
+
+
+def batched(all_lines: Iterator[bytes]) -> Iterator[list[bytes]]:
+    while batch := list(islice(all_lines, BATCH)):
+        yield batch
 
 
 def speed(act: Callable[[], object], size: int) -> float:
