@@ -8,6 +8,10 @@ from collections.abc import Iterator
 import pytest
 from mcp_raw_client import FAKE_SERVER, RawClient
 
+TOOLS = [
+    *("start", "checkpoint", "end", "status", "search", "timeline", "remember", "forget", "permissions"),
+    "audit",
+]
 MODERN_META = {
     "_meta": {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -40,7 +44,7 @@ def test_the_revision_without_a_handshake_is_served() -> None:
     with RawClient() as raw:
         discovered = raw.request("server/discover", MODERN_META)["result"]
         assert "2026-07-28" in discovered["supportedVersions"]
-        assert len(raw.request("tools/list", MODERN_META)["result"]["tools"]) == 4
+        assert len(raw.request("tools/list", MODERN_META)["result"]["tools"]) == 10
         params = {"name": "search", "arguments": {"query": "login"}, **MODERN_META}
         assert "found login" in raw.request("tools/call", params)["result"]["content"][0]["text"]
 
@@ -52,14 +56,15 @@ def test_the_instructions_fit_what_clients_keep(client: RawClient) -> None:
 
 def test_the_tool_list_is_small_and_says_when_to_use_each(client: RawClient) -> None:
     tools = client.request("tools/list")["result"]["tools"]
-    assert len(json.dumps(tools)) < 6000
+    assert len(json.dumps(tools)) < 10_500
     for tool in tools:
         assert len(tool["description"]) > 60
         assert tool["inputSchema"]["additionalProperties"] is False
         assert "outputSchema" not in tool
         assert tool["annotations"]["openWorldHint"] is False
-        assert tool["annotations"]["destructiveHint"] is False
-        assert tool["annotations"]["readOnlyHint"] is (tool["name"] != "remember")
+        reads = tool["name"] in ("start", "status", "search", "timeline", "audit")
+        assert tool["annotations"]["readOnlyHint"] is reads
+        assert reads or tool["annotations"]["destructiveHint"] is (tool["name"] == "forget")
 
 
 def test_a_line_that_is_no_json_gets_a_parse_error_and_the_next_is_served(client: RawClient) -> None:
@@ -104,7 +109,7 @@ def test_an_unknown_method_is_a_protocol_error(client: RawClient) -> None:
 def test_an_unknown_tool_is_a_protocol_error_that_names_the_known_ones(client: RawClient) -> None:
     error = client.request("tools/call", {"name": "forget_all", "arguments": {}})["error"]
     assert error["code"] == -32602
-    assert "forget_all" in error["message"] and "search, timeline, remember, status" in error["message"]
+    assert "forget_all" in error["message"] and "start, checkpoint, end, status, search" in error["message"]
 
 
 def test_requests_piped_in_with_an_immediate_end_are_all_answered() -> None:
