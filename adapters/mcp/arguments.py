@@ -18,7 +18,6 @@ Session = Annotated[
     str | None, Field(description="session id, or its beginning", min_length=1, max_length=ID_CHARS_MAX)
 ]
 Project = Annotated[str | None, Field(description="project folder or its name", max_length=PATH_CHARS_MAX)]
-Name = Annotated[str | None, Field(max_length=NAME_CHARS_MAX)]
 Position = Annotated[int, Field(ge=1, le=POSITION_MAX)]
 Cursor = Annotated[str | None, Field(description="from an earlier answer", max_length=WORD_CHARS_MAX)]
 Note = Annotated[str, Field(description="what the record alone does not say", max_length=NOTE_CHARS_MAX)]
@@ -28,7 +27,7 @@ Key = Annotated[
 Time = Annotated[
     str | None, Field(description="ISO date or time (UTC), yesterday, last week", max_length=WORD_CHARS_MAX)
 ]
-Budget = Annotated[int, Field(description="length of the answer", ge=100, le=20_000)]
+Budget = Annotated[int, Field(description="answer length", ge=100, le=20_000)]
 Format = Literal["concise", "detailed"]
 
 

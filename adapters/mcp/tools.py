@@ -10,8 +10,8 @@ from session_mgmt_mcp.adapters.mcp import tools_find, tools_keep, tools_life
 from session_mgmt_mcp.adapters.mcp.lazy import LazyServices
 
 Row = tuple[Callable[..., str], str, str, ToolAnnotations]
-# no model gets beyond these by mistake: the bounds of ids, names, paths and positions, and that there must be something
-UNTOLD = (0, 1, a.WORD_CHARS_MAX, a.ID_CHARS_MAX, a.NAME_CHARS_MAX, a.PATH_CHARS_MAX, a.POSITION_MAX)
+# no model gets beyond these by mistake: the bounds of ids, names, paths and positions
+UNTOLD = (0, a.WORD_CHARS_MAX, a.ID_CHARS_MAX, a.NAME_CHARS_MAX, a.PATH_CHARS_MAX, a.POSITION_MAX)
 READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 
 
@@ -55,6 +55,7 @@ def _slim_property(schema: dict[str, Any]) -> dict[str, Any]:
     if "anyOf" in schema:
         (only,) = (option for option in schema["anyOf"] if option.get("type") != "null")
         slimmed = {**only, **slimmed}
+        slimmed.pop("minLength", None)  # what may be left out is never given empty
     for bound in ("minLength", "maxLength", "maximum", "minimum"):
         if slimmed.get(bound) in UNTOLD:
             del slimmed[bound]

@@ -11,7 +11,6 @@ from session_mgmt_mcp.adapters.mcp.arguments import (
     Budget,
     Cursor,
     Format,
-    Name,
     Position,
     Project,
     Session,
@@ -32,7 +31,7 @@ SEARCH = (
     "familiar, or to learn why something was decided. Answers with excerpts and positions; timeline goes on from them."
 )
 TIMELINE = (
-    "Read what happened, in order. After search: around=<position>. Or a whole session, or cursor to page on. "
+    "Read what happened, in order. After search: around a position. Or a whole session, or cursor to page on. "
     "Without any of them it lists recent sessions. detailed gives whole texts; raw, with around, the event as recorded."
 )
 AUDIT = (
@@ -58,11 +57,11 @@ class FindTools:
                 max_length=2000,
             ),
         ],
-        limit: Annotated[int, Field(ge=1, le=50)] = 8,
+        limit: Annotated[int, Field(description="moments", ge=1, le=50)] = 8,
         session: Session = None,
         project: Project = None,
         assistant: Annotated[
-            str | None, Field(description="such as claude-code", max_length=NAME_CHARS_MAX)
+            str | None, Field(description="its name, claude-code", max_length=NAME_CHARS_MAX)
         ] = None,
         kind: Annotated[
             str | None,
@@ -71,10 +70,10 @@ class FindTools:
                 max_length=NAME_CHARS_MAX,
             ),
         ] = None,
-        tool: Annotated[str | None, Field(description="such as bash", max_length=NAME_CHARS_MAX)] = None,
+        tool: Annotated[str | None, Field(description="its name, bash", max_length=NAME_CHARS_MAX)] = None,
         file: File = None,
-        actor: Name = None,
-        branch: Name = None,
+        actor: Annotated[str | None, Field(description="who did it", max_length=NAME_CHARS_MAX)] = None,
+        branch: Annotated[str | None, Field(description="git branch", max_length=NAME_CHARS_MAX)] = None,
         after: Time = None,
         before: Time = None,
         format: Annotated[Format, Field(description="detailed: longer excerpts")] = "concise",
@@ -151,11 +150,11 @@ class FindTools:
         actor: Annotated[
             str | None, Field(description="user, assistant, tool or system", max_length=NAME_CHARS_MAX)
         ] = None,
-        tool: Annotated[str | None, Field(description="such as Bash", max_length=NAME_CHARS_MAX)] = None,
+        tool: Annotated[str | None, Field(description="its name, Bash", max_length=NAME_CHARS_MAX)] = None,
         after: Time = None,
         before: Time = None,
         cursor: Cursor = None,
-        limit: Annotated[int, Field(ge=1, le=200)] = 30,
+        limit: Annotated[int, Field(description="lines", ge=1, le=200)] = 30,
         format: Format = "concise",
         budget_tokens: Budget = 2000,
     ) -> str:

@@ -28,7 +28,7 @@ REMEMBER = (
 )
 FORGET = (
     "Take events out of the record for good, when the user asks for it. The first call changes nothing: it shows what "
-    "would go and gives a code; show that to the user, then call again with confirm=<code>. Several selectors narrow down."
+    "would go and gives a code; show that to the user, then call again with that code as confirm. Several selectors narrow down."
 )
 PERMISSIONS = (
     "What the user said may be done without asking. Use check before an operation that may have been granted, grant or "
@@ -70,7 +70,7 @@ class KeepTools:
 
     def forget(
         self,
-        positions: Annotated[list[Position] | None, Field(max_length=1000)] = None,
+        positions: Annotated[list[Position] | None, Field(description="of events", max_length=1000)] = None,
         session: Session = None,
         project: Annotated[str | None, Field(description="project folder", max_length=PATH_CHARS_MAX)] = None,
         query: Annotated[
@@ -95,11 +95,13 @@ class KeepTools:
 
     def permissions(
         self,
-        action: Literal["list", "grant", "revoke", "check"] = "list",
+        action: Annotated[
+            Literal["list", "grant", "revoke", "check"], Field(description="what to do")
+        ] = "list",
         operation: Annotated[
-            Text | None, Field(description="such as git push; its words may go on, or * and ?")
+            Text | None, Field(description="git push: its words may go on, or have * and ?")
         ] = None,
-        scope: Annotated[Text | None, Field(description="folder or path glob it holds for")] = None,
+        scope: Annotated[Text | None, Field(description="a folder or path pattern")] = None,
         project: Project = None,
         session: Session = None,
         expires: Annotated[

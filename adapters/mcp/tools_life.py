@@ -43,7 +43,7 @@ class LifeTools:
         session: Annotated[
             str | None, Field(description="a session to take up", min_length=1, max_length=ID_CHARS_MAX)
         ] = None,
-        budget_tokens: Annotated[int, Field(ge=BUDGET_MIN, le=8000)] = 800,
+        budget_tokens: Annotated[int, Field(description="answer length", ge=BUDGET_MIN, le=8000)] = 800,
     ) -> str:
         from session_mgmt_mcp.adapters.mcp import render_life
 
