@@ -59,7 +59,19 @@ def _tests(size: str) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as scratch:
         answer = Path(scratch) / "answer.json"
         chosen = [str(HERE / "test_search_latency.py"), "-k", f"{size}]", f"--benchmark-json={answer}"]
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-W", "default", *chosen]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-n",
+            "0",
+            "-p",
+            "no:cacheprovider",
+            "-W",
+            "default",
+            *chosen,
+        ]
         subprocess.run(command, cwd=HERE.parent, stdout=sys.stderr, check=True)
         runs = json.loads(answer.read_text())["benchmarks"]
     return [

@@ -88,7 +88,10 @@ def test_a_log_restored_to_an_earlier_point_is_filled_from_the_transcripts_again
 def test_what_hooks_spooled_is_appended_once(app: App, tmp_path: Path) -> None:
     folder = str(app.folder)
     lock = stopped_appender(app)
-    capture(folder, hook(tmp_path / "none.jsonl", hook_event_name="SubagentStop", last_assistant_message="spooled"))
+    capture(
+        folder,
+        hook(tmp_path / "none.jsonl", hook_event_name="SubagentStop", last_assistant_message="spooled"),
+    )
     lock.close()
     assert app.status()["spooled"] == 1
     assert maintenance.maintain(app.log).unspooled == 1

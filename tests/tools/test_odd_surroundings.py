@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from session_mgmt_mcp.adapters.claude_code import install
+from session_mgmt_mcp.adapters.mcp.caller import own_caller
 from session_mgmt_mcp.core.errors import DataFolderError
 from session_mgmt_mcp.core.log.journals import try_lock
 from session_mgmt_mcp.core.settings import data_folder
@@ -185,7 +186,7 @@ def test_a_server_whose_data_folder_was_removed_goes_on_with_a_new_log(
     assert services.search("date", limit=3, **everything) == []
     assert services.remember("the log began anew", (), None, None, None).position == 1
     assert services.search("began anew", limit=3, **everything)[0].position == 1
-    assert services.status()["position"] == 1
+    assert services.status(own_caller())["position"] == 1
     services.close()
 
 
