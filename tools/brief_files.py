@@ -5,6 +5,7 @@ puts it out (`adapters.claude_code.brief_hook`). The caller holds the maintenanc
 `views/briefs`: whatever removes them has them all made anew.
 """
 
+import contextlib
 import logging
 import os
 import time
@@ -112,8 +113,8 @@ def _changes(log: FileLog, after: int, upto: int) -> _Changes:
 def _take_in(changes: _Changes, event: Event) -> None:
     envelope, payload = event.envelope, event.payload or b""
     if envelope.event_type == EventType.REFLECTION_STORED:
-        said = msgspec.json.decode(payload, type=_Reflection) if payload else _Reflection()
-        changes.folders.add(said.project)
+        with contextlib.suppress(msgspec.MsgspecError):  # none of ours: it names no project
+            changes.folders.add(msgspec.json.decode(payload, type=_Reflection).project)
     elif envelope.event_type in _MARKS and envelope.actor == "system":
         pass  # made below, and the briefs after it
     elif envelope.stream != blobs.STREAM and envelope.assistant != "session-mgmt":

@@ -14,7 +14,7 @@ from session_mgmt_mcp.adapters.claude_code.capture import MAINTAINED, STOP_PAUSE
 from session_mgmt_mcp.adapters.claude_code.importer import ImportReport, import_files
 from session_mgmt_mcp.adapters.claude_code.live import LiveTranscripts
 from session_mgmt_mcp.core.entropy import redact_thorough, redact_thorough_many
-from session_mgmt_mcp.core.errors import DataFolderError, LockTimeoutError, SessionMgmtError
+from session_mgmt_mcp.core.errors import DataFolderError, LockTimeoutError
 from session_mgmt_mcp.core.ignore import read_rules
 from session_mgmt_mcp.core.log.compact import compact
 from session_mgmt_mcp.core.log.journals import list_journals, try_lock
@@ -130,8 +130,8 @@ def keep_briefs(log: FileLog, say: Report) -> float:
     began = time.process_time()
     try:
         brief_files.update(log, say)
-    except (OSError, SessionMgmtError) as error:
-        logger.warning("briefs were not brought up to date: %s", error)
+    except Exception as error:  # noqa: BLE001  # one strange event must not keep the log from being maintained
+        logger.warning("briefs were not brought up to date: %s: %s", type(error).__name__, error)
     return time.process_time() - began
 
 

@@ -10,7 +10,7 @@ import pytest
 from lifecycle_kit import Hooks
 
 from session_mgmt_mcp.core import briefs, live
-from session_mgmt_mcp.core.envelope import EventType
+from session_mgmt_mcp.core.envelope import Envelope, EventType, NewEvent, Source, uuid7
 from session_mgmt_mcp.core.events import SessionCheckpointed, SessionClosed
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.projections.tokens import estimate
@@ -349,3 +349,29 @@ def test_a_pass_asked_for_while_another_is_on_is_made_by_that_one(
     assert len(passes) == 2
     assert "just now" in Path(briefs.project_path(hooks.folder, hooks.work)).read_text()
     assert not Path(hooks.folder, "views/due").exists()
+
+
+@pytest.mark.parametrize("payload", [b"[]", b"not JSON", b'{"project": 7}'])
+def test_a_reflection_nobody_can_read_keeps_no_brief_from_being_prepared(
+    hooks: Hooks, payload: bytes
+) -> None:
+    work(hooks, "s-1")
+    with FileLog(hooks.folder) as log:
+        envelope = Envelope("session-mgmt/log", EventType.REFLECTION_STORED, 1, 1, 1, "user", Source.COMMAND)
+        log.append([NewEvent(uuid7(), envelope, payload)])
+    maintain(hooks)
+    assert "mend the till" in hooks.told("s-2")
+    assert briefs.read(briefs.project_path(hooks.folder, hooks.work)) is not None
+
+
+def test_briefs_that_fail_leave_the_log_maintained(
+    hooks: Hooks, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("strange")
+
+    work(hooks, "s-1")
+    monkeypatch.setattr(brief_files, "update", fail)
+    with FileLog(hooks.folder) as log:
+        assert maintenance.maintain(log, force=True).sealed == log.head().position
+    assert "ZeroDivisionError: strange" in caplog.text
