@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from mcp_raw_client import FAKE_SERVER, HANG_S_MAX, RawClient, alive
 
+pytestmark = pytest.mark.slow  # whole processes or whole replays each
+
 BUSY = b'{"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "search", "arguments": {"query": "q"}}}'
 
 

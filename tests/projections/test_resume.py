@@ -23,6 +23,8 @@ from session_mgmt_mcp.projections.checking import UNREADABLE, check
 from session_mgmt_mcp.projections.publish import digest, purge, replay, update
 from session_mgmt_mcp.projections.views import Views
 
+pytestmark = pytest.mark.slow  # whole processes or whole replays each
+
 SESSIONS = 3
 TURNS = 3
 
