@@ -48,7 +48,7 @@ def forget(
     """Remove the payloads at these positions for good. Caller holds maintenance.lock; projections are to be rebuilt.
 
     `action_keys` gives the keys of what those events say, for the tombstones. Once the tombstones are appended, an
-    interruption is mended by `finish`. Raises InputError for a position that does not exist or is itself a tombstone,
+    interruption is mended by `finish` and `drop_leftovers`. Raises InputError for a position that does not exist or is itself a tombstone,
     AppendError, LogCorruptError.
     """
     wanted = sorted(set(positions))

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from session_mgmt_mcp.core.envelope import Envelope, EventType, NewEvent, capture_id
 from session_mgmt_mcp.core.log.compact import compact
-from session_mgmt_mcp.core.log.forget import finish, forget, tombstones
+from session_mgmt_mcp.core.log.forget import drop_leftovers, finish, forget, tombstones
 from session_mgmt_mcp.core.log.journals import list_journals
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.seal import seal
@@ -37,6 +37,7 @@ from session_mgmt_mcp.core.log.spool import drain
 from session_mgmt_mcp.core.log.verify import verify
 
 ROLES = (*("writer",) * 4, "hook", *("reader",) * 2, "sealer", "compactor", "forgetter")
+MARK = ".forgetting"  # beside the log, while a forgetting is under way
 WEIGHTS = [{"forgetter": 1, "compactor": 2}.get(role, 3) for role in ROLES]  # who takes long is killed less
 REPORT = struct.Struct("<16sQ")  # id, position (0: told only that it was taken)
 PR_SET_PDEATHSIG = 1
@@ -132,7 +133,7 @@ def seal_on(folder: str, index: int, life: int, tell: Callable[[bytes], object])
     while True:
         with maintaining(folder):
             drain(log)
-            finish(log)
+            complete(log)
             if rnd.random() < 0.3:
                 log.roll()
             seal(folder, log.log_id)
@@ -156,9 +157,23 @@ def forget_on(folder: str, index: int, life: int, tell: Callable[[bytes], object
         chosen = {p: e for p, e in wanted.items() if e.envelope.event_type != EventType.PAYLOAD_FORGOTTEN}
         if chosen:
             with maintaining(folder):
+                Path(folder + MARK).touch()
                 forget(log, chosen, lambda _: [], "of a test")
+                Path(folder + MARK).unlink()
                 tell(b"".join(REPORT.pack(e.event_id, p) for p, e in chosen.items()))
         time.sleep(rnd.random() * 0.2)
+
+
+def complete(log: FileLog) -> None:
+    """As maintenance does it: after a forgetting that was killed, what it had published anew is removed too.
+
+    The mark says that there was one (`tools.forget_finish.begin`); without it nothing may be left.
+    """
+    finish(log)
+    mark = Path(log.folder + MARK)
+    if mark.exists():
+        drop_leftovers(log)
+        mark.unlink()
 
 
 @contextlib.contextmanager
@@ -281,7 +296,7 @@ def _judge(folder: str, wrong: list[str]) -> dict[str, object]:
     fcntl.flock(lock, fcntl.LOCK_EX)
     log = FileLog(folder)
     drain(log)
-    finish(log)
+    complete(log)
     journals = len(list_journals(folder))
     seal(folder, log.log_id)
     gone = {p for t in tombstones(log) for p in t.positions}
