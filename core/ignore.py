@@ -18,7 +18,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 FILE = "/ignore"
 COUNT_FILE = "/ignored"  # a byte for each event of a hook that was left out
@@ -82,7 +82,7 @@ class Rules:
         name = path.rsplit("/", 1)[-1]
         for pattern in self.paths:
             last = pattern.rsplit("/", 1)[-1]
-            if (last == "**" or _name_matches(last, name)) and matches(pattern, path):
+            if (last == "**" or _name_fits(last, name)) and matches(pattern, path):
                 return pattern
         return ""
 
@@ -170,18 +170,28 @@ def _strings(payload: bytes, at: int) -> "Iterator[bytes]":
 
 def matches(pattern: str, path: str) -> bool:
     """Whether a whole path matches: `**` stands for any number of folders, `*` and `?` for parts of a name."""
-    return _folders_match(pattern.split("/"), path.split("/"))
+    return _fits(pattern.split("/"), path.split("/"), "**", _name_fits)
 
 
-def _folders_match(patterns: "list[str]", names: "list[str]") -> bool:
-    # As in `_name_matches`, only the last `**` is ever gone back to, so that work is at most the product of the lengths.
+def _name_fits(pattern: str, name: str) -> bool:
+    return _fits(pattern, name, "*", _sign_fits)
+
+
+def _sign_fits(pattern: str, sign: str) -> bool:
+    return pattern in ("?", sign)
+
+
+def _fits(
+    patterns: "Sequence[str]", parts: "Sequence[str]", any_number: str, fits: "Callable[[str, str], bool]"
+) -> bool:
+    # Only the last `any_number` is ever gone back to, so that work is at most the product of the lengths.
     p = n = 0
     star = mark = -1
-    while n < len(names):
-        if p < len(patterns) and patterns[p] == "**":
+    while n < len(parts):
+        if p < len(patterns) and patterns[p] == any_number:
             star, mark = p, n
             p += 1
-        elif p < len(patterns) and _name_matches(patterns[p], names[n]):
+        elif p < len(patterns) and fits(patterns[p], parts[n]):
             p += 1
             n += 1
         elif star >= 0:
@@ -189,25 +199,7 @@ def _folders_match(patterns: "list[str]", names: "list[str]") -> bool:
             p, n = star + 1, mark
         else:
             return False
-    return all(rest == "**" for rest in patterns[p:])
-
-
-def _name_matches(pattern: str, name: str) -> bool:
-    p = n = 0
-    star = mark = -1
-    while n < len(name):
-        if p < len(pattern) and pattern[p] == "*":
-            star, mark = p, n
-            p += 1
-        elif p < len(pattern) and pattern[p] in ("?", name[n]):
-            p += 1
-            n += 1
-        elif star >= 0:
-            mark += 1
-            p, n = star + 1, mark
-        else:
-            return False
-    return not pattern[p:].strip("*")
+    return all(rest == any_number for rest in patterns[p:])
 
 
 def count_left_out(folder: str) -> None:

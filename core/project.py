@@ -6,8 +6,6 @@ Git is not run; its files are read as gitrepository-layout(5) and git-worktree(1
 import os
 from stat import S_ISDIR, S_ISREG
 
-from session_mgmt_mcp.core.log.durable import sha256
-
 PATH_BYTES_MAX = 4096  # no working folder is longer (PATH_MAX)
 _FILE_BYTES_MAX = 8192  # of a .git file, a commondir file, a config
 
@@ -47,11 +45,6 @@ def identify(folder: str) -> Project:
     except (OSError, ValueError):  # ValueError: no path at all, such as one with a NUL
         return Project(trimmed)
     return found or Project(start)
-
-
-def project_key(root: str) -> str:
-    """A name for files about a project: 32 hex digits, the same for the same root."""
-    return sha256(root.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _repository(start: str) -> "Project | None":

@@ -35,7 +35,6 @@ _LONG_RUN = b"x" * _RUN_BYTES_MIN
 _QUOTES = b"\\\"'` \t"
 _DIGITS = b"0123456789"
 PRINTABLE_ESCAPES = tuple(b"\\u00%d" % digit for digit in range(2, 8))
-_NO_VALUE = b" \t\r\n\\\"'`"
 
 
 def redact(payload: bytes) -> bytes:

@@ -87,11 +87,6 @@ def joined_tokens(text: str, *, once: bool = False) -> str:
     return " ".join(filter(None, map(_of_chunk.__getitem__, chunks)))
 
 
-def tokens_of(text: str) -> list[str]:
-    """The same as a list."""
-    return joined_tokens(text).split()
-
-
 def _analyse_chunk(raw: bytes) -> str:
     chunk = raw.decode()
     if chunk.isascii():

@@ -17,15 +17,14 @@ from session_mgmt_mcp.projections.phrases import (
     failure_text,
     last_runs,
     listed,
-    minute,
     quality_lines,
     run_outcome,
-    span,
     state,
 )
 from session_mgmt_mcp.projections.plain_text import one_line
 from session_mgmt_mcp.projections.quality import Quality
 from session_mgmt_mcp.projections.story import Note, Story
+from session_mgmt_mcp.projections.times import minute, span
 from session_mgmt_mcp.projections.tokens import estimate
 
 CHECKPOINT_TOKENS = 600
@@ -92,7 +91,7 @@ def project_brief(parts: BriefParts, budget: int = BRIEF_TOKENS) -> str:
 
 def _last_session(story: Story) -> list[_Line]:
     branch = f", branch {one_line(story.branch, 80)}" if story.branch else ""
-    head = f"Last session {one_line(story.session, 40)[:8]}, {span(story)}{branch}, {state(story)}:"
+    head = f"Last session {one_line(story.session, 40)[:8]}, {span(story.started_at, story.ended_at)}{branch}, {state(story)}:"
     settled = [n for n in story.decisions if n.kind in ("plan", "answer")]  # reflections stand by themselves
     return [
         _Line(0, head),

@@ -9,12 +9,12 @@ from session_mgmt_mcp.projections.phrases import (
     last_runs,
     quality_lines,
     run_outcome,
-    span,
     state,
 )
 from session_mgmt_mcp.projections.plain_text import code, markdown, one_line
 from session_mgmt_mcp.projections.quality import Quality
 from session_mgmt_mcp.projections.story import Note, Story
+from session_mgmt_mcp.projections.times import span
 
 FILES_MAX = 40
 LISTED_MAX = 30
@@ -51,7 +51,7 @@ def _head(story: Story) -> str:
         one_line(story.assistant, 60),
         code(one_line(story.project, 200)) if story.project else "",
         f"branch {code(one_line(story.branch, 100))}" if story.branch else "",
-        span(story),
+        span(story.started_at, story.ended_at),
         state(story),
         f"{count(story.rows, 'action')}, positions {story.first_position} to {story.last_position}",
         count(story.compactions, "compaction") if story.compactions else "",

@@ -1,32 +1,11 @@
 """Parts of a story in words, as handoffs, checkpoints and briefs share them."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from session_mgmt_mcp.projections.quality import Quality
 from session_mgmt_mcp.projections.story import Commit, Failure, FileWork, Run, Story
 
 KINDS = {"test": "tests", "lint": "linter", "types": "type check", "build": "build"}
-
-
-def minute(time_us: int) -> str:
-    """UTC to the minute."""
-    try:
-        return (
-            datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%MZ")
-            if time_us
-            else "time unknown"
-        )
-    except (ValueError, OverflowError, OSError):
-        return "time unknown"
-
-
-def span(story: Story) -> str:
-    """From when to when; the day only once."""
-    start, end = minute(story.started_at), minute(story.ended_at)
-    if start == end:
-        return start
-    return f"{start} to {end[11:] if start[:10] == end[:10] else end}"
 
 
 def count(number: int, one: str, many: str = "") -> str:

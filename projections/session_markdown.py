@@ -7,10 +7,10 @@ images from being rendered.
 import re
 from collections.abc import Iterable, Iterator
 
-from session_mgmt_mcp.projections.phrases import minute
 from session_mgmt_mcp.projections.plain_text import code, fenced, markdown, one_line, quoted
 from session_mgmt_mcp.projections.results import SessionSummary
 from session_mgmt_mcp.projections.rows import Row
+from session_mgmt_mcp.projections.times import minute
 
 CONCISE_LINES = 20  # of a result or an edit
 CONCISE_CHARS = 2000

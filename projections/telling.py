@@ -40,7 +40,6 @@ _SAID = re.compile(
 )
 _CLARIFY = "The user wants to clarify"  # what the client says where a question was put aside
 _HEADING = re.compile(r"^[ \t]*#+[ \t]*(\S.*)$", re.MULTILINE)
-_EMPHASIS = re.compile(r"\*\*|^#{1,6} |^-{3,}$", re.MULTILINE)  # marks that say nothing on one line
 _WORD = re.compile(r"\w{4,}")
 # Commands of the client's that ask for nothing
 _HOUSEKEEPING = re.compile(

@@ -96,7 +96,7 @@ class Connection:
             CALLER.set(caller)
             try:
                 await server.serve(from_client, self._to_client.clone())
-            except Exception:
+            except Exception:  # whatever it is, one connection must not end the others
                 logger.exception("a connection failed")
                 self._gone()
 

@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from session_mgmt_mcp.projections.plain_text import clean, one_line, quoted
 from session_mgmt_mcp.projections.tokens import estimate
@@ -16,7 +15,6 @@ __all__ = [
     "fence",
     "fitting",
     "indented",
-    "minute",
     "named",
     "one_line",
     "short_id",
@@ -62,24 +60,6 @@ def cut_to(text: str, tokens: int) -> str:
     while len(part) > 1 and (taken := estimate(part)) > tokens:
         part = part[: max(1, min(len(part) - 1, len(part) * max(1, tokens) // taken))]
     return part
-
-
-def minute(time_us: int) -> str:
-    """UTC to the minute."""
-    try:
-        return (
-            datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%MZ")
-            if time_us
-            else "time unknown"
-        )
-    except (ValueError, OverflowError, OSError):
-        return "time unknown"
-
-
-def span(start_us: int, end_us: int) -> str:
-    """From when to when, the day once where it is one."""
-    start, end = minute(start_us), minute(end_us)
-    return f"{start} to {end[11:] if start[:11] == end[:11] and len(end) == len(start) == 17 else end}"
 
 
 def short_id(session: str) -> str:

@@ -10,16 +10,15 @@ from session_mgmt_mcp.adapters.mcp.render import (
     fence,
     fitting,
     indented,
-    minute,
     named,
     one_line,
     short_id,
-    span,
 )
 from session_mgmt_mcp.core.envelope import Event
 from session_mgmt_mcp.projections.audit import AuditRow
 from session_mgmt_mcp.projections.kinds import name_of
 from session_mgmt_mcp.projections.results import Moment, SessionSummary, TimelinePage, Turn
+from session_mgmt_mcp.projections.times import minute, span
 from session_mgmt_mcp.projections.tokens import estimate
 
 EXCERPT_CHARS = {False: 300, True: 700}  # concise, detailed

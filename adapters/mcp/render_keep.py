@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from session_mgmt_mcp.adapters.mcp.render import count, fence, minute, one_line
+from session_mgmt_mcp.adapters.mcp.render import count, fence, one_line
 from session_mgmt_mcp.adapters.mcp.services import Forgotten, Preview
 from session_mgmt_mcp.core.envelope import Receipt
 from session_mgmt_mcp.projections.permissions import Asked, Decision, Grant, State
+from session_mgmt_mcp.projections.times import minute
 
 GRANTS_SHOWN_MAX = 40
 SESSIONS_SHOWN_MAX = 5

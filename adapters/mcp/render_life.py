@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
-from session_mgmt_mcp.adapters.mcp.render import fence, minute, one_line
+from session_mgmt_mcp.adapters.mcp.render import fence, one_line
 from session_mgmt_mcp.adapters.mcp.services import Marked, Told
+from session_mgmt_mcp.projections.times import minute
 
 
 def brief(told: Told) -> str:

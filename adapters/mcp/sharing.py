@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 WAIT_S_MAX = 5.0  # for a host that holds the lock to listen
 LOST_MAX = 2  # hosts that went while a request was theirs; it may be what ends them, and is not tried on more
-_POLL_S = 0.02
+_POLL_S = 0.02  # between looks: what it waits for, the lock or the socket, has no one signal for both
 _PREFIX = "SESSION_MGMT_"
 _FOLDER_VARIABLE = "SESSION_MGMT_DATA_DIR"  # may spell the same folder in another way
 _VARIABLES = (

@@ -18,7 +18,6 @@ from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.manifest import Manifest, SegmentEntry, load_manifest, publish
 from session_mgmt_mcp.core.log.seal import drop_orphans, put_segment, seal
 from session_mgmt_mcp.core.log.segment import (
-    Row,
     SegmentTables,
     compute,
     open_segment,
@@ -141,11 +140,6 @@ def apply_tombstones(
         return None
     _append(log, new)
     return _remove(log, sorted({*wanted, *left}), progress)
-
-
-def without_payload(row: Row) -> Row:
-    """A segment's row after its payload was forgotten."""
-    return row._replace(payload=None, payload_salt=None)
 
 
 # -- tombstones --------------------------------------------------------------------------------------------------

@@ -265,14 +265,6 @@ def table_of(rows: Sequence[Row]) -> pa.Table:
     )
 
 
-def read_rows(path: str) -> Iterator[list[Row]]:
-    """All rows, a row group at a time. Raises LogCorruptError naming the file."""
-    for table in read_tables(path, Row._fields):
-        yield [
-            Row(*values) for values in zip(*(table.column(n).to_pylist() for n in Row._fields), strict=True)
-        ]
-
-
 # -- ids ---------------------------------------------------------------------------------------------------------
 
 _IDS_MAGIC = b"SMIDS001"

@@ -22,9 +22,9 @@ from session_mgmt_mcp.core.log.manifest import load_manifest
 from session_mgmt_mcp.core.log.seal import drop_orphans, put_segment, seal
 from session_mgmt_mcp.core.log.segment import (
     IdFile,
+    Row,
     SegmentTables,
     ahead,
-    read_rows,
     read_tables,
     row_groups,
     table_of,
@@ -46,6 +46,11 @@ def segment_paths(log: FileLog) -> list[str]:
 # -- content -----------------------------------------------------------------------------------------------------
 
 
+def rows_of(path: str) -> list[Row]:
+    columns = pq.read_table(path, columns=list(Row._fields)).to_pydict()
+    return [Row(*values) for values in zip(*(columns[name] for name in Row._fields), strict=True)]
+
+
 def test_every_column_of_a_segment_is_what_the_journal_held(log: FileLog) -> None:
     rnd = random.Random(3)
     for count in (1, 40, 3, 1):
@@ -60,7 +65,7 @@ def test_every_column_of_a_segment_is_what_the_journal_held(log: FileLog) -> Non
     before = content(log)
     seal(log.folder, log.log_id)
     [path] = segment_paths(log)
-    assert [row for rows in read_rows(path) for row in rows] == wanted
+    assert rows_of(path) == wanted
     assert content(log) == before
     table = pq.read_table(path)
     for e, row in zip(before, table.to_pylist(), strict=True):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from session_mgmt_mcp.projections import ranking
-from session_mgmt_mcp.projections.analysis import joined_tokens, tokens_of
+from session_mgmt_mcp.projections.analysis import joined_tokens
 from session_mgmt_mcp.projections.excerpt import excerpt, find, marks, matched_words
 from session_mgmt_mcp.projections.ranking import Candidates, Weights
 
@@ -24,7 +24,7 @@ from session_mgmt_mcp.projections.ranking import Candidates, Weights
     ],
 )
 def test_text_becomes_tokens(text: str, tokens: list[str]) -> None:
-    assert tokens_of(text) == tokens
+    assert joined_tokens(text).split() == tokens
 
 
 def candidates(*rows: tuple[float, ...]) -> Candidates:
@@ -143,4 +143,4 @@ def test_a_word_said_again_counts_once_where_that_is_asked_for() -> None:
     text = "12→parseConfig ran, parseConfig stopped (cache_key.py)."
     once = joined_tokens(text, once=True).split()
     assert once == ["12", "parseconfig", "pars", "config", "ran", "stop", "cach", "key", "py", "cache_key.py"]
-    assert tokens_of(text).count("pars") == 2
+    assert joined_tokens(text).split().count("pars") == 2

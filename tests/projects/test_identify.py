@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.projects.conftest import Git
 
-from session_mgmt_mcp.core.project import PATH_BYTES_MAX, Project, identify, project_key
+from session_mgmt_mcp.core.project import PATH_BYTES_MAX, Project, identify
 
 
 def root(folder: Path | str) -> str:
@@ -179,11 +179,6 @@ def test_no_content_of_gits_files_makes_it_raise(
         (work / "p" / "commondir").write_bytes(shared)
         (work / "p" / "config").write_bytes(b"worktree = " + said)
         assert identify(str(below)).root
-
-
-def test_a_key_is_a_file_name_and_tells_roots_apart() -> None:
-    keys = {project_key(root) for root in ("", "/", "/a", "/a/", "/A", "/\ud800")}
-    assert len(keys) == 6 and all(len(key) == 32 and key.isalnum() for key in keys)
 
 
 def test_a_hook_can_afford_it() -> None:
