@@ -44,17 +44,19 @@ RULES_MAX = 1000
 PATTERN_LENGTH_MAX = 1024
 PATH_KEYS = ("file_path", "filePath", "notebook_path", "filename", "path", "files")
 _MARKERS = tuple(b'"' + name.encode() + b'"' for name in PATH_KEYS)
+_NAMES_KEPT_MAX = 4096
 _PATHS_MAX = 4096  # looked at in one payload; beyond, it is taken apart as if one were ignored
 
 
 class Rules:
     """The rules of one data folder; `projects` are absolute folders without a slash at the end."""
 
-    __slots__ = ("_known", "paths", "projects")
+    __slots__ = ("_by_name", "_known", "paths", "projects")
 
     def __init__(self, projects: "tuple[str, ...]" = (), paths: "tuple[str, ...]" = DEFAULT_PATHS) -> None:
         self.projects, self.paths = projects, paths
         self._known: dict[str, str] = {}  # working folder -> the ignored project it is in, or ""
+        self._by_name: dict[str, list[str]] = {}  # name of a file -> the patterns whose last part fits it
 
     def project(self, *folders: str) -> str:
         """The ignored project that one of these folders is in, also as another worktree of it; "" if there is none."""
@@ -79,12 +81,19 @@ class Rules:
         if not path or not self.paths:
             return ""
         path = os.path.normpath(os.path.join(folder or "/", path))
+        return next((pattern for pattern in self._of_name(path) if matches(pattern, path)), "")
+
+    def _of_name(self, path: str) -> "list[str]":
+        # A history names few files and each of them often, most of them by no rule's name.
         name = path.rsplit("/", 1)[-1]
-        for pattern in self.paths:
-            last = pattern.rsplit("/", 1)[-1]
-            if (last == "**" or _name_fits(last, name)) and matches(pattern, path):
-                return pattern
-        return ""
+        found = self._by_name.get(name)
+        if found is None:
+            if len(self._by_name) >= _NAMES_KEPT_MAX:
+                self._by_name.clear()
+            lasts = ((pattern, pattern.rsplit("/", 1)[-1]) for pattern in self.paths)
+            found = [pattern for pattern, last in lasts if last == "**" or _name_fits(last, name)]
+            self._by_name[name] = found
+        return found
 
     def named_in(self, payload: bytes) -> bool:
         """Whether a payload of JSON names an ignored file, as far as can be told without parsing it. Misses none."""
