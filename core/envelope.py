@@ -41,6 +41,12 @@ class EventType(StrEnum):
     PERMISSION_REVOKED = "PermissionRevoked"  # payload: core.events.PermissionRevoked
     PROJECT_SEEN = "ProjectSeen"  # payload: core.events.ProjectSeen
     PROJECT_JOINED = "ProjectJoined"  # payload: core.events.ProjectJoined
+    KEY_CREATED = "KeyCreated"  # payload: core.events.KeyCreated
+    KEY_REVOKED = "KeyRevoked"  # payload: core.events.KeyRevoked
+    ACCESS_GRANTED = "AccessGranted"  # payload: core.events.AccessGranted
+    ACCESS_DENIED = "AccessDenied"  # payload: core.events.AccessDenied
+    SERVICE_STARTED = "ServiceStarted"  # payload: core.events.ServiceStarted
+    SERVICE_STOPPED = "ServiceStopped"  # payload: core.events.ServiceStopped
     BLOB_STORED = "BlobStored"  # payload: a large string cut out of others' payloads (core.blobs)
 
 

@@ -108,6 +108,57 @@ class ProjectJoined(msgspec.Struct, frozen=True):
     new: str  # equal to `old`: on its own again
 
 
+class KeyCreated(msgspec.Struct, frozen=True):
+    """Somebody may ask over HTTP. Neither the secret nor anything made from it is in the log."""
+
+    key: str  # its id
+    name: str  # the user it stands for
+    role: str
+    scopes: tuple[str, ...] = ()  # tools it is narrowed to; empty: all of the role
+    projects: tuple[str, ...] | None = None  # folders; None: all projects
+    expires_at: int = 0  # µs since the epoch; 0 never
+    replaces: str = ""  # id of the key it was rotated from
+
+
+class KeyRevoked(msgspec.Struct, frozen=True):
+    """A key opens nothing any more."""
+
+    key: str
+    name: str
+    reason: str = ""
+
+
+class AccessGranted(msgspec.Struct, frozen=True):
+    """A key was used: for the first time from an address, or for the first time in an hour."""
+
+    key: str
+    address: str
+
+
+class AccessDenied(msgspec.Struct, frozen=True):
+    """Requests were turned away: the first of a kind at once, those that follow counted and written together."""
+
+    reason: str  # see core.access.AccessError
+    address: str  # "" where many addresses are summed up
+    what: str = ""  # endpoint or tool of the first
+    key: str = ""  # id of a known key
+    count: int = 1
+
+
+class ServiceStarted(msgspec.Struct, frozen=True):
+    """The log is served over HTTP from now on."""
+
+    version: str
+    address: str  # host and port it listens at
+    auth: str  # keys | none
+
+
+class ServiceStopped(msgspec.Struct, frozen=True):
+    """It is not any more; a service that was killed leaves none of these."""
+
+    reason: str = ""
+
+
 class LogForked(msgspec.Struct, frozen=True):
     """This log goes on from a copy of another one that was cut after a position (a point-in-time restore).
 

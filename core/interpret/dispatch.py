@@ -9,6 +9,7 @@ from session_mgmt_mcp.core.interpret.claude_record import interpret_record
 from session_mgmt_mcp.core.interpret.facts import Facts
 from session_mgmt_mcp.core.interpret.generic_record import interpret_entry
 from session_mgmt_mcp.core.interpret.own import (
+    interpret_access,
     interpret_checkpoint,
     interpret_close,
     interpret_forgotten,
@@ -27,6 +28,14 @@ INTERPRETATION_VERSION = 2
 
 UNDECODABLE = "undecodable"
 
+_OF_ACCESS = (
+    EventType.KEY_CREATED,
+    EventType.KEY_REVOKED,
+    EventType.ACCESS_GRANTED,
+    EventType.ACCESS_DENIED,
+    EventType.SERVICE_STARTED,
+    EventType.SERVICE_STOPPED,
+)
 # whatever assistant they are of
 _OF_ANY: dict[str, Callable[[Event, bytes], Facts]] = {
     EventType.ENTRY_IMPORTED: interpret_entry,
@@ -41,6 +50,7 @@ _OF_ANY: dict[str, Callable[[Event, bytes], Facts]] = {
     EventType.PROJECT_JOINED: interpret_join,
     EventType.CAPTURE_PAUSED: lambda event, _: interpret_switch(event),
     EventType.CAPTURE_RESUMED: lambda event, _: interpret_switch(event),
+    **dict.fromkeys(_OF_ACCESS, interpret_access),
 }
 _CAPTURED: dict[tuple[str, str], Callable[[Event, bytes], Facts]] = {
     ("claude-code", EventType.HOOK_REPORTED): interpret_hook,

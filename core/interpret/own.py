@@ -23,6 +23,12 @@ _granted = msgspec.json.Decoder(events.PermissionGranted)
 _revoked = msgspec.json.Decoder(events.PermissionRevoked)
 _seen = msgspec.json.Decoder(events.ProjectSeen)
 _joined = msgspec.json.Decoder(events.ProjectJoined)
+_key_created = msgspec.json.Decoder(events.KeyCreated)
+_key_revoked = msgspec.json.Decoder(events.KeyRevoked)
+_access_granted = msgspec.json.Decoder(events.AccessGranted)
+_access_denied = msgspec.json.Decoder(events.AccessDenied)
+_service_started = msgspec.json.Decoder(events.ServiceStarted)
+_service_stopped = msgspec.json.Decoder(events.ServiceStopped)
 
 
 def interpret_reflection(event: Event, payload: bytes) -> Facts:
@@ -134,6 +140,41 @@ def interpret_switch(event: Event) -> Facts:
     text = "capture paused" if event.envelope.event_type == EventType.CAPTURE_PAUSED else "capture resumed"
     facts.note(event.envelope.event_type, text)
     return facts
+
+
+def interpret_access(event: Event, payload: bytes) -> Facts:
+    """Keys, who came in with one, who was turned away, and when the service ran. Raises NotAnObjectError."""
+    facts = Facts(event)
+    facts.note(event.envelope.event_type, _said_of_access(event, payload), event.envelope.actor)
+    return facts
+
+
+def _said_of_access(event: Event, payload: bytes) -> str:
+    match event.envelope.event_type:
+        case EventType.KEY_CREATED:
+            made = read_object(payload, _key_created)
+            where = "all projects" if made.projects is None else ", ".join(made.projects)
+            narrowed = f" for {', '.join(made.scopes)}" if made.scopes else ""
+            instead = f", instead of {made.replaces}" if made.replaces else ""
+            return f"key {made.key} made for {made.name}: {made.role}{narrowed}, {where}{instead}"
+        case EventType.KEY_REVOKED:
+            gone = read_object(payload, _key_revoked)
+            return f"key {gone.key} of {gone.name} revoked. {gone.reason}".strip()
+        case EventType.ACCESS_GRANTED:
+            came = read_object(payload, _access_granted)
+            return f"key {came.key} used from {came.address or 'an unknown address'}"
+        case EventType.ACCESS_DENIED:
+            denied = read_object(payload, _access_denied)
+            times = f" {denied.count} times" if denied.count > 1 else ""
+            key = f" with key {denied.key}" if denied.key else ""
+            what = f" for {denied.what}" if denied.what else ""
+            where = denied.address or "several addresses"
+            return f"access denied{times}: {denied.reason}{what}{key} from {where}"
+        case EventType.SERVICE_STARTED:
+            started = read_object(payload, _service_started)
+            return f"service {started.version} started at {started.address}, authentication: {started.auth}"
+        case _:
+            return f"service stopped. {read_object(payload, _service_stopped).reason}".strip()
 
 
 def _own_key(event: Event) -> str:
