@@ -53,6 +53,7 @@ class App:
         self.folder = folder
         self.log = log
         self.views = Views(log, folder, _embedder)
+        self.redactions = 0  # secrets taken out of what was appended here
 
     @classmethod
     def open(cls, folder: Path | None = None, *, create: bool = False) -> Self:
@@ -151,7 +152,9 @@ class App:
         event_id = capture_id("session-mgmt", "command", key) if key else uuid7(now)
         stream = f"claude-code/{session}" if session else "session-mgmt/log"
         envelope = Envelope(stream, event_type, 1, now, now, actor, Source.COMMAND)
-        return self.log.append([NewEvent(event_id, envelope, redact_thorough(payload))], dedupe=bool(key))[0]
+        redacted = redact_thorough(payload)
+        self.redactions += max(0, redacted.count(b"[redacted") - payload.count(b"[redacted"))
+        return self.log.append([NewEvent(event_id, envelope, redacted)], dedupe=bool(key))[0]
 
     # -- pause ---------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ _FILES = frozenset(
         "forgetting.json",
         "ignore",
         "ignored",
+        "service.probe",
     ]
 )
 _LEFTOVER = re.compile(r".*\.tmp")
