@@ -1,4 +1,4 @@
-"""API keys: `access.json` in the data folder, and the Authenticator that reads it.
+"""API keys: `access.json` in the data folder, read and written.
 
 A key is `smk_<id>_<secret>` with a secret of 256 random bits, of which the file holds the SHA-256: a slow hash protects
 guessable passwords, and this cannot be guessed. The file is no part of the log, so no backup carries credentials. It is
@@ -8,7 +8,6 @@ written new and renamed under a lock, and read again when it changed; what canno
 import contextlib
 import fcntl
 import hashlib
-import hmac
 import os
 import re
 import secrets
@@ -18,7 +17,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from session_mgmt_mcp.core.access import ADMIN_TOOLS, METRICS, AccessError, Principal, Role, tools_of
+from session_mgmt_mcp.core.access import ADMIN_TOOLS, METRICS, Principal, Role, tools_of
 from session_mgmt_mcp.core.envelope import now_us
 from session_mgmt_mcp.core.errors import InputError, SettingsError
 from session_mgmt_mcp.core.log.durable import sync_folder, write_new
@@ -26,18 +25,14 @@ from session_mgmt_mcp.core.log.durable import sync_folder, write_new
 FILE: Final = "access.json"
 LOCK: Final = "access.lock"
 PREFIX: Final = "smk"
-FILE_KEY_ID: Final = "file"
-"""The id of the key that `admin_key_file` gives."""
 NAME_CHARS_MAX: Final = 64
 KEYS_MAX: Final = 10_000
 FILE_BYTES_MAX: Final = 16 << 20
-GIVEN_CHARS_MIN, GIVEN_CHARS_MAX = 32, 512  # of a key that is given by a file
 _VERSION: Final = 1
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]*")
 # who stands for no person in the log
 _NOBODY: Final = frozenset(("user", "assistant", "tool", "system", "unknown", "agent"))
-_SHOWN: Final = re.compile(rf"{PREFIX}_([0-9a-f]{{12}})_([0-9a-f]{{64}})")
-_NO_DIGEST: Final = "0" * 64
+KEY: Final = re.compile(rf"{PREFIX}_([0-9a-f]{{12}})_([0-9a-f]{{64}})")
 
 
 class StoredKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -185,8 +180,7 @@ def create(folder: Path | str, wanted: Wanted, tell: Callable[[StoredKey], None]
     now = now or now_us()
     wanted = check(wanted, now)
     with locked(folder):
-        keys = read_keys(folder)
-        keys = _with_room(keys, now)
+        keys = _with_room(read_keys(folder), now)
         made = _made(keys, wanted, now)
         tell(made.stored)
         _write(folder, (*keys, made.stored))
@@ -212,7 +206,7 @@ def _made(keys: Sequence[StoredKey], wanted: Wanted, now: int) -> NewKey:
         id=key_id,
         name=wanted.name,
         role=wanted.role,
-        sha256=_digest(secret),
+        sha256=digest_of(secret),
         created_at=now,
         scopes=wanted.scopes,
         projects=wanted.projects,
@@ -247,9 +241,8 @@ def rotate(
     """
     now = now or now_us()
     with locked(folder):
-        keys = read_keys(folder)
+        keys = _with_room(read_keys(folder), now)
         old = find(keys, named)
-        keys = _with_room(keys, now)
         if old.state(now) != "valid":
             raise InputError(
                 f"the key {old.id} is {old.state(now)}; `session-mgmt-mcp keys create` makes another"
@@ -266,7 +259,7 @@ def rotate(
 def find(keys: Sequence[StoredKey], named: str) -> StoredKey:
     """A key by its id, or the beginning of it. Raises InputError."""
     wanted = named.strip().lower()
-    if shown := _SHOWN.fullmatch(wanted):
+    if shown := KEY.fullmatch(wanted):
         wanted = shown[1]
     found = [key for key in keys if wanted and key.id.startswith(wanted)]
     if len(found) == 1:
@@ -275,128 +268,6 @@ def find(keys: Sequence[StoredKey], named: str) -> StoredKey:
     raise InputError(f"{many} {wanted[:20]!r}; `session-mgmt-mcp keys list` shows their ids")
 
 
-def _digest(secret: str) -> str:
+def digest_of(secret: str) -> str:
+    """What is kept of a secret."""
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-# -- authenticating --------------------------------------------------------------------------------------------------
-
-
-class KeyAuthenticator:
-    """`adapters.http.ports.Authenticator` over `access.json` and, where one is given, a file with one admin key.
-
-    A request costs a stat or two and one SHA-256, whether the key is known or not.
-    """
-
-    def __init__(
-        self, folder: Path | str, admin_key_file: Path | str | None = None, clock: Callable[[], int] = now_us
-    ) -> None:
-        """`clock`: µs since the epoch."""
-        self._folder = folder
-        self._clock = clock
-        self._path = f"{folder}/{FILE}"
-        self._stamp: object = None
-        self._keys: dict[str, StoredKey] = {}
-        self._problem = ""
-        self._given_file = str(admin_key_file) if admin_key_file else ""
-        self._given_stamp: object = None
-        self._given = ""  # its SHA-256
-        self._given_problem = ""
-
-    def check(self) -> None:
-        """Raises SettingsError where nobody could come in as things are."""
-        self._refresh()
-        if self._given_problem or self._problem:
-            raise SettingsError(self._given_problem or self._problem)
-        now = self._clock()
-        if not self._given and not any(key.state(now) == "valid" for key in self._keys.values()):
-            raise SettingsError(
-                f"keys are asked for, and {self._path} holds none that opens anything; "
-                "`session-mgmt-mcp keys create NAME --role admin --all-projects` makes one"
-            )
-
-    def authenticate(self, authorization: str | None, address: str) -> Principal:
-        """The principal of an Authorization header's value. Raises AccessError."""
-        shown = _shown(authorization)
-        self._refresh()
-        parts = _SHOWN.fullmatch(shown)
-        key = self._keys.get(parts[1]) if parts else None
-        digest = _digest(parts[2] if parts else shown)
-        right = hmac.compare_digest(digest, key.sha256 if key is not None else _NO_DIGEST)
-        given = hmac.compare_digest(_digest(shown), self._given or _NO_DIGEST)
-        if given and self._given:
-            return Principal("admin", Role.ADMIN, FILE_KEY_ID, tools_of(Role.ADMIN), None)
-        if self._problem:
-            raise AccessError(
-                "the service cannot read its keys; whoever runs it finds the reason in its log",
-                status=503,
-                reason="settings",
-            )
-        if key is None or not right:
-            raise AccessError("this key is not known here; ask for one", status=401, reason="unknown_key")
-        state = key.state(self._clock())
-        if state != "valid":
-            raise AccessError(f"this key is {state}; ask for a new one", status=401, reason=state)
-        return key.principal()
-
-    @property
-    def problem(self) -> str:
-        """Why stored keys open nothing, for people; "" where they do."""
-        self._refresh()
-        return self._problem or self._given_problem
-
-    def _refresh(self) -> None:
-        now = _stamp(self._path)
-        if now != self._stamp:
-            try:
-                self._keys, self._problem = {key.id: key for key in read_keys(self._folder)}, ""
-            except SettingsError as error:
-                self._keys, self._problem = {}, str(error)
-            self._stamp = now
-        if self._given_file and (now := _stamp(self._given_file)) != self._given_stamp:
-            try:
-                self._given, self._given_problem = _digest(given_key(self._given_file)), ""
-            except SettingsError as error:
-                self._given, self._given_problem = "", str(error)
-            self._given_stamp = now
-
-
-def given_key(path: Path | str) -> str:
-    """The key a file gives, white space around it left out. Raises SettingsError."""
-    try:
-        with open(path, "rb") as file:
-            text = file.read(GIVEN_CHARS_MAX + 2).decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise SettingsError(f"the admin key file {path} cannot be read: {why}; mend it or unset it") from None
-    if not GIVEN_CHARS_MIN <= len(text) <= GIVEN_CHARS_MAX or not text.isascii() or len(text.split()) != 1:
-        raise SettingsError(
-            f"the admin key file {path} holds no key: put one word of {GIVEN_CHARS_MIN} to {GIVEN_CHARS_MAX} random "
-            "characters there, such as `openssl rand -hex 32` prints"
-        )
-    return text
-
-
-def _shown(authorization: str | None) -> str:
-    if not authorization:
-        raise AccessError(
-            "a key is needed: send the header `Authorization: Bearer smk_…`", status=401, reason="no_key"
-        )
-    scheme, _, shown = authorization.partition(" ")
-    shown = shown.strip()
-    if scheme.lower() != "bearer" or not shown or len(shown) > GIVEN_CHARS_MAX:
-        raise AccessError(
-            "the Authorization header holds no key: send `Authorization: Bearer smk_…`",
-            status=401,
-            reason="no_key",
-        )
-    return shown
-
-
-def _stamp(path: str) -> tuple[int, ...]:
-    """Changes whenever the file was replaced or written; zeros where it is missing."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return (0, 0, 0, 0)
-    return (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
