@@ -15,6 +15,8 @@ PASSAGES_MAX = 100  # nearest passages taken
 PASSAGES_NARROWED_MAX = 1000  # where filters will leave few of them
 ROWS_OF_PASSAGE_MAX = 4  # the newest; more rows with the same text would be folded into one
 
+LOADED, UNNEEDED = "loaded", "not needed yet"
+
 Vector = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
@@ -72,6 +74,11 @@ class Meaning:
         self._embedder: EmbedsQueries | None = None
         self._pool: Executor | None = None
         self.reason = ""
+
+    @property
+    def model(self) -> str:
+        """How the model stands: LOADED, UNNEEDED while there is nothing to find with it, or why it cannot be had."""
+        return self.reason or (UNNEEDED if self._embedder is None else LOADED)
 
     def refresh(self) -> None:
         """Follow what was published."""

@@ -73,6 +73,7 @@ class Views:
         self._lock = threading.RLock()
         self._reader: QueryReader | None = None
         self._search: Search | None = None
+        self._by_meaning: Meaning | None = None
         self._projects: ProjectsReader | None = None
 
     @_without_damage
@@ -86,7 +87,8 @@ class Views:
         if self._search is None:
             from session_mgmt_mcp.projections.search import Search
 
-            self._search = Search(self._log, self._views, reader, self._meaning(), self._weights)
+            self._by_meaning = self._meaning()
+            self._search = Search(self._log, self._views, reader, self._by_meaning, self._weights)
         self._search.refresh()
         return reader, self._search
 
@@ -313,12 +315,17 @@ class Views:
                 what = "a file of the query view was damaged and is done without; ask again"
                 raise ViewDamagedError(f"{self._views / 'query'}: {what}") from error
 
+    def model(self) -> str:
+        """How the model for queries stands (see `Meaning.model`), as of the last search; "" before the first. Does not wait."""
+        meaning = self._by_meaning
+        return meaning.model if meaning is not None else ""
+
     def close(self) -> None:
         """Close files; the next question opens them again."""
         with self._lock:
             if self._reader is not None:
                 self._reader.close()
-            self._reader = self._search = self._projects = None
+            self._reader = self._search = self._by_meaning = self._projects = None
 
 
 def _limit(limit: int) -> int:

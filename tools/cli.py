@@ -40,6 +40,7 @@ COMMANDS = {
     "ignore": "leave out projects, and what stands in files of some paths",
     "pause": "stop capturing",
     "resume": "go on capturing",
+    "serve": "the MCP server: over HTTP for many clients (--http), or on stdio for one",
     "bench": "how fast search is on this log; reads only",
     "completion": "print a shell's script that completes commands, options and values",
     "demo": "play a small bundled session through the whole path and search it",

@@ -17,6 +17,18 @@ class Ready(NamedTuple):
     checks: dict[str, str]
 
 
+class Call:
+    """What the app behind notes of the request at hand, in the scope's `state["call"]`."""
+
+    __slots__ = ("outcome", "tool")
+
+    def __init__(self) -> None:
+        self.tool = ""
+        """Of a tools/call that was served."""
+        self.outcome = ""
+        """ok, error or denied, where the answer's status alone does not tell."""
+
+
 class Authenticator(Protocol):
     """Tells who asks."""
 

@@ -102,11 +102,13 @@ class SessionMgmtServer(MCPServer[Any]):
         self._services.close()
 
 
-def build_server(services_factory: Callable[[], Services]) -> SessionMgmtServer:
+def build_server(
+    services_factory: Callable[[], Services], kind: type[SessionMgmtServer] = SessionMgmtServer
+) -> SessionMgmtServer:
     """The server with its tools, prompts and resources; nothing of `services_factory` runs before one is used."""
     services = LazyServices(services_factory)
     with _without_rich_logging():
-        server = SessionMgmtServer(
+        server = kind(
             services,
             title="Session history",
             instructions=INSTRUCTIONS,

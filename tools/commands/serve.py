@@ -1,0 +1,63 @@
+"""`serve`: the MCP server, over HTTP for many clients or on stdio for one."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+from session_mgmt_mcp.core.errors import InputError
+from session_mgmt_mcp.tools.cli import emit_json, note
+
+EXAMPLE = "session-mgmt-mcp serve --http --port 8000"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--http",
+        action="store_true",
+        help="many clients over Streamable HTTP; without it one client on stdio",
+    )
+    parser.add_argument("--host", help="address to listen on (default: SESSION_MGMT_HTTP_HOST, 127.0.0.1)")
+    parser.add_argument(
+        "--port", type=int, help="port to listen on (default: SESSION_MGMT_HTTP_PORT, 8000; 0: any)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 after SIGTERM or SIGINT; 1: an address is taken; 3 and 6 as everywhere."""
+    if not args.http:
+        if args.host is not None or args.port is not None:
+            raise InputError("--host and --port are for --http; give it too")
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "session_mgmt_mcp.server"])
+    return serve_http(args.host, args.port, as_json=args.json)
+
+
+def serve_http(host: str | None, port: int | None, *, as_json: bool) -> int:
+    """Serve until told to stop. Ends the process: threads that are at work then must not keep it."""
+    signal.signal(
+        signal.SIGHUP, lambda *_: None
+    )  # until the service takes it over, it is not to end the process
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    from session_mgmt_mcp.tools.service import Service, open_service
+
+    opened = open_service(host, port)
+    service = Service(opened)
+    if as_json:
+        emit_json({"pid": os.getpid(), **service.addresses})
+        sys.stdout.flush()
+    else:
+        note(f"serving {service.addresses['mcp']}; Ctrl-C stops")
+    code = 1
+    try:
+        code = asyncio.run(service.run())
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    finally:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

@@ -1,0 +1,102 @@
+"""What a service does beside answering: it opens what the first request would wait for, and has the log maintained."""
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+from session_mgmt_mcp.adapters.claude_code.capture import MAINTAINED
+from session_mgmt_mcp.core.errors import SessionMgmtError
+from session_mgmt_mcp.projections.meaning import LOADED, UNNEEDED
+from session_mgmt_mcp.tools import maintenance
+from session_mgmt_mcp.tools.app import App
+
+logger = logging.getLogger(__name__)
+
+EVERY_S = 60.0
+AGAIN_S = 2.0  # where opening failed
+MAINTAIN_S = (
+    maintenance.DUE_AGE_S
+)  # what a hook appends is maintained by its own; this is for what comes over HTTP
+
+
+class Upkeep:
+    """A thread. Everything public may be read from any other."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._trouble = "opening"
+        self.warm = False
+        """Whether a search was answered once, so that none waits for files, engines and the model to be opened."""
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Tell it to end; does not wait."""
+        self._over.set()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def checks(self) -> dict[str, str]:
+        """What `/ready` shows."""
+        return {"views": self._trouble or "ok", "model": self._model()}
+
+    def _model(self) -> str:
+        state = self._app.views.model()
+        if state in (LOADED, UNNEEDED, ""):
+            return "ok" if state == LOADED else state or "opening"
+        return f"missing, so words alone are searched: {state}"
+
+    def _run(self) -> None:
+        maintenance.start(str(self._app.folder))
+        while not self._open() and not self._over.wait(AGAIN_S):
+            pass
+        while not self._over.wait(EVERY_S):
+            if self._app.views.model() == UNNEEDED:  # vectors may have come, and with them the need
+                self._open()
+            if maintenance_is_due(self._app.folder, time.time()):
+                maintenance.start(str(self._app.folder))
+            if os.getpid() == 1:
+                reap_orphans()
+
+    def _open(self) -> bool:
+        try:
+            self._app.views.search("anything", limit=1, plain=True)
+        except SessionMgmtError as error:
+            self._trouble = str(error)
+            logger.error("the views cannot be searched: %s", error)
+            return False
+        except Exception as error:  # whatever it is: /ready says so, and it is tried again
+            self._trouble = f"{type(error).__name__}: {error}"
+            logger.exception("the views cannot be searched")
+            return False
+        self._trouble = ""
+        self.warm = True
+        return True
+
+
+def maintenance_is_due(folder: Path, now_s: float) -> bool:
+    """Whether something was appended since the last pass of maintenance began, and that is a while ago."""
+    try:
+        began_s = os.stat(f"{folder}{MAINTAINED}").st_mtime
+    except OSError:
+        return True
+    if now_s - began_s < MAINTAIN_S:
+        return False
+    with contextlib.suppress(OSError), os.scandir(folder / "journal") as journals:
+        return max((journal.stat().st_mtime for journal in journals), default=0.0) > began_s
+    return False
+
+
+def reap_orphans() -> None:
+    """As the first process of a container, wait for what others left behind: nobody else does."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass

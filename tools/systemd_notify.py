@@ -1,0 +1,62 @@
+"""What systemd is told (sd_notify(3)), and the sockets it hands over (sd_listen_fds(3)). Without systemd all of it is nothing."""
+
+import contextlib
+import os
+import socket
+import time
+
+_FIRST_FD = 3
+
+
+class Notifier:
+    """Sends states to `NOTIFY_SOCKET`. Never raises: a supervisor that is gone is no reason to stop."""
+
+    def __init__(self) -> None:
+        """Takes the variables out of the environment, so that no child speaks for this process."""
+        self._address = os.environ.pop("NOTIFY_SOCKET", "")
+        meant_for = os.environ.pop("WATCHDOG_PID", "")
+        usec = os.environ.pop("WATCHDOG_USEC", "")
+        mine = not meant_for or meant_for == str(os.getpid())
+        self.watchdog_s = int(usec) / 1e6 if mine and usec.isdigit() else 0.0
+        """How often WATCHDOG=1 is wanted at the latest, in seconds; 0: never."""
+
+    def ready(self, status: str) -> None:
+        self._send(f"READY=1\nSTATUS={status}")
+
+    def reloading(self) -> None:
+        """`ready` has to follow."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def stopping(self, status: str) -> None:
+        self._send(f"STOPPING=1\nSTATUS={status}")
+
+    def alive(self) -> None:
+        self._send("WATCHDOG=1")
+
+    def _send(self, text: str) -> None:
+        if not self._address:
+            return
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+            out.setblocking(False)
+            out.sendto(text.encode(), address)
+
+
+def inherited_sockets() -> dict[str, socket.socket]:
+    """Listening sockets that systemd opened for this process, by name (`FileDescriptorName=`); without names `http` is the
+    first, `metrics` the second. Empty where there are none; a second call finds none.
+    """
+    meant_for = os.environ.pop("LISTEN_PID", "")
+    count = os.environ.pop("LISTEN_FDS", "")
+    names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
+    if meant_for != str(os.getpid()) or not count.isdigit():
+        return {}
+    found: dict[str, socket.socket] = {}
+    defaults = iter(("http", "metrics"))
+    for index in range(int(count)):
+        listening = socket.socket(fileno=_FIRST_FD + index)
+        listening.set_inheritable(False)
+        listening.setblocking(False)
+        named = names[index] if index < len(names) else ""
+        found[named if named in ("http", "metrics") else next(defaults, f"unused-{index}")] = listening
+    return found
