@@ -108,6 +108,9 @@ class ProjectJoined(msgspec.Struct, frozen=True):
     new: str  # equal to `old`: on its own again
 
 
+ACCESS_STREAM = "session-mgmt/access"  # of the events of access: apart, so that only admins are shown it
+
+
 class KeyCreated(msgspec.Struct, frozen=True):
     """Somebody may ask over HTTP. Neither the secret nor anything made from it is in the log."""
 

@@ -57,8 +57,8 @@ class KeyAuthenticator:
         parts = KEY.fullmatch(shown)
         key = self._keys.get(parts[1]) if parts else None
         digest = digest_of(parts[2] if parts else shown)
-        right = hmac.comparedigest_of(digest, key.sha256 if key is not None else _NO_DIGEST)
-        given = hmac.comparedigest_of(digest_of(shown), self._given or _NO_DIGEST)
+        right = hmac.compare_digest(digest, key.sha256 if key is not None else _NO_DIGEST)
+        given = hmac.compare_digest(digest_of(shown), self._given or _NO_DIGEST)
         if given and self._given:
             return Principal("admin", Role.ADMIN, FILE_KEY_ID, tools_of(Role.ADMIN), None)
         if self._problem:
