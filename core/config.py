@@ -88,7 +88,7 @@ def config_file(environ: Mapping[str, str] | None = None) -> str | None:
     named = environ.get(FILE_VARIABLE, "").strip()
     if named:
         path = os.path.abspath(os.path.expanduser(named))
-        if not os.path.isfile(path):
+        if not os.path.exists(path):
             raise SettingsError(f"{FILE_VARIABLE} is {named!a}: there is no such file; mend it or unset it")
         return path
     default = default_config_file(environ)
@@ -165,8 +165,9 @@ def near_miss(word: str, known: "Mapping[str, Any] | frozenset[str] | set[str]")
     """`; did you mean X?`, or the empty text."""
     import difflib
 
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
-    return f"; did you mean {close[0]}?" if close else ""
+    names = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), list(names), n=1, cutoff=0.7)
+    return f"; did you mean {names[close[0]]}?" if close else ""
 
 
 def _from_environment(row: Row, environ: Mapping[str, str]) -> Value | None:

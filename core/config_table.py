@@ -7,7 +7,7 @@ import msgspec
 
 from session_mgmt_mcp.core import settings as light
 
-_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _ANY = ("0.0.0.0", "::", "")  # a wildcard is no name that a client asks for
 _BIG = 10**12

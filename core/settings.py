@@ -6,6 +6,7 @@ from session_mgmt_mcp.core.errors import DataFolderError, SettingsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 DATA_DIR_VARIABLE = "SESSION_MGMT_DATA_DIR"
@@ -22,6 +23,8 @@ CACHE_MAX = 1_000_000  # 1.5 GB of the shipped model's vectors
 WORKERS_DEFAULT = 1
 WORKERS_MAX = 256
 BLOB_BYTES_MIN = 8192  # shorter strings stay in their payload: an event of their own costs about 200 bytes
+
+_look_further: "Callable[[str], str] | None" = None
 
 
 def data_folder() -> str:
@@ -83,13 +86,19 @@ def brief_tokens() -> int:
     return _number(BRIEF_TOKENS_VARIABLE, BRIEF_TOKENS_DEFAULT, BRIEF_TOKENS_MIN, BRIEF_TOKENS_MAX)
 
 
+def look_also(lookup: "Callable[[str], str]") -> None:
+    """Ask `lookup` for variables that the environment does not name: "" for nothing. Commands and servers do."""
+    global _look_further
+    _look_further = lookup
+
+
 def _read(variable: str) -> tuple[str, str]:
     """The name under which a variable is set, and its value; "" where it is not, or empty."""
     for name in (PREFIX + variable, variable):
         value = os.environ.get(name, "").strip()
         if value:
             return name, value
-    return variable, ""
+    return variable, _look_further(variable) if _look_further is not None else ""
 
 
 def _number(variable: str, default: int, low: int, high: int) -> int:

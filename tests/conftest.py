@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 os.environ["SESSION_MGMT_EMBED"] = "off"  # no test leaves a process behind; those that embed say so
+os.environ["SESSION_MGMT_CONFIG"] = os.devnull  # nor does one read the settings file of who runs them
 _UNSYNCED = {"audit", "doctor", "forget", "lifecycle", "projections", "projects", "tools"}
 
 

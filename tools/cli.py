@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from session_mgmt_mcp import __version__
 from session_mgmt_mcp.core.errors import AppendError, DataFolderError, InputError, SessionMgmtError
+from session_mgmt_mcp.tools import settings_file
 
 # name -> one line of help; the module is tools.commands.<name with - as _>
 COMMANDS = {
@@ -41,6 +42,7 @@ COMMANDS = {
     "pause": "stop capturing",
     "resume": "go on capturing",
     "serve": "the MCP server: over HTTP for many clients (--http), or on stdio for one",
+    "config": "the settings in force and where each comes from; check a file of them, write one to begin with",
     "bench": "how fast search is on this log; reads only",
     "completion": "print a shell's script that completes commands, options and values",
     "demo": "play a small bundled session through the whole path and search it",
@@ -98,6 +100,7 @@ def _top_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     top = _top_parser().parse_args(argv)
+    settings_file.use()
     try:
         return _run(top.command, top.arguments)
     except KeyboardInterrupt:

@@ -33,8 +33,10 @@ LOG_LEVEL_VARIABLE = "SESSION_MGMT_LOG_LEVEL"
 
 def open_services() -> "Services":
     """The real services, imported when a tool is first called."""
+    from session_mgmt_mcp.tools import settings_file
     from session_mgmt_mcp.tools.mcp_services import McpServices
 
+    settings_file.use()
     return McpServices.open()
 
 

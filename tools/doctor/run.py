@@ -14,7 +14,16 @@ from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.manifest import Manifest
 from session_mgmt_mcp.tools import auditing, retention
 from session_mgmt_mcp.tools.app import App
-from session_mgmt_mcp.tools.doctor import assistant, derived, folder, journal, locks, sealed, vectors
+from session_mgmt_mcp.tools.doctor import (
+    assistant,
+    derived,
+    folder,
+    journal,
+    locks,
+    sealed,
+    settings,
+    vectors,
+)
 from session_mgmt_mcp.tools.doctor.finding import Finding, Patient, Severity
 from session_mgmt_mcp.tools.doctor.journal import Latest
 
@@ -55,6 +64,7 @@ def diagnose(path: Path, *, deep: bool = False, progress: Progress | None = None
         findings.extend(_guarded(check, str(path), looks))
 
     base = str(path)
+    look("settings", lambda: settings.check_settings(base))
     look("folder", lambda: folder.access(base))
     if not any(f.exit_code == DataFolderError.exit_code for f in findings):
         look("folder", lambda: folder.owner_and_mode(base))
