@@ -42,15 +42,14 @@ async def send_complaint(
 async def send_error(send: Any, error: AccessError) -> None:
     """Answer a refusal, with what its status asks for: the way to authenticate, or when to come again.
 
-    The connection is closed where the request's body may not have been read: what follows on it could be anything.
+    A body that was not read is no matter of the answer: `protocol` reads on for a moment, so that the client gets this
+    instead of a reset, and then closes.
     """
     headers: list[tuple[bytes, bytes]] = []
     if error.status == 401:
         headers.append((b"www-authenticate", _REALM))
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % max(1, error.retry_after_s)))
-    if error.status in (408, 413):
-        headers.append((b"connection", b"close"))
     await send_complaint(
         send, error.status, _CODES.get(error.status, error.reason), str(error), tuple(headers)
     )
