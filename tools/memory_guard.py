@@ -55,6 +55,10 @@ def give_back() -> None:
         return
 
 
+def _beside(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name="drop-caches", daemon=True).start()
+
+
 class MemoryGuard:
     """Keeps the process below a bound. `check` is called every second, `admit` for each request."""
 
@@ -65,14 +69,16 @@ class MemoryGuard:
         *,
         memory: Callable[[], Memory] = memory_now,
         trim: Callable[[], None] = give_back,
+        beside: Callable[[Callable[[], None]], None] = _beside,
     ) -> None:
-        """`limit_bytes`: 0 for none."""
+        """`limit_bytes`: 0 for none. `beside`: runs what may wait long for a question to end."""
         self.limit_bytes = limit_bytes
         self.dropped = 0
         """How often caches were dropped."""
         self._views = views
         self._memory = memory
         self._trim = trim
+        self._beside = beside
         self._over = False
         self._dropping = threading.Lock()
 
@@ -92,11 +98,11 @@ class MemoryGuard:
             )
 
     def check(self) -> None:
-        """Look, and have caches dropped where the bound is passed: beside, since a question may hold them for long."""
+        """Look, and have caches dropped where the bound is passed."""
         if self._used() <= self.limit_bytes:
             self._now(over=False)
         elif self._dropping.acquire(blocking=False):
-            threading.Thread(target=self._drop, name="drop-caches", daemon=True).start()
+            self._beside(self._drop)
 
     def _used(self) -> int:
         """Own memory in bytes; 0 where there is no bound, or it cannot be told."""
