@@ -1,13 +1,17 @@
-"""The service put together: one data folder served over HTTP until a signal ends it."""
+"""The service: one data folder served over HTTP until a signal ends it."""
 
 import asyncio
-import contextlib
 import logging
 import signal
+import socket
+import ssl
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+import time
+from typing import NamedTuple, Self
 
-from session_mgmt_mcp.adapters.http.ports import Ports, Ready
+from session_mgmt_mcp.adapters.http.addresses import wrong_proxies
+from session_mgmt_mcp.adapters.http.app import build_app, build_metrics_app, metrics_need_keys
+from session_mgmt_mcp.adapters.http.protocol import protocol_class, raise_open_files
 from session_mgmt_mcp.adapters.http.serving import (
     Servers,
     Site,
@@ -16,194 +20,206 @@ from session_mgmt_mcp.adapters.http.serving import (
     load_certificate,
     tls_context,
 )
-from session_mgmt_mcp.core.config import ServiceSettings
+from session_mgmt_mcp.core.config import ServiceSettings, load, needs_restart
 from session_mgmt_mcp.core.errors import SessionMgmtError, SettingsError
+from session_mgmt_mcp.tools import logging_setup
 from session_mgmt_mcp.tools.app import App
+from session_mgmt_mcp.tools.service_parts import Parts
 from session_mgmt_mcp.tools.service_upkeep import Upkeep
 from session_mgmt_mcp.tools.systemd_notify import Notifier, inherited_sockets
-
-if TYPE_CHECKING:
-    import socket
-    import ssl
 
 logger = logging.getLogger(__name__)
 
 FORCED = 130  # exit code of a second signal
 CLOSE_S_MAX = 5.0  # for closing what is open, after the drain
+BEAT_S = 20.0  # where no watchdog waits
+_POLL_S = 0.02
 
 
-class Opened(NamedTuple):
-    """What has to be had before anything is served."""
+class Given(NamedTuple):
+    """What the command line says; None: nothing."""
 
-    settings: ServiceSettings
-    app: App
-    http: "socket.socket"
-    metrics: "socket.socket | None"
-    tls: "ssl.SSLContext | None"
+    host: str | None = None
+    port: int | None = None
 
-
-def open_service(host: str | None = None, port: int | None = None) -> Opened:
-    """Settings, data folder and sockets. Raises SettingsError, DataFolderError, ListenError."""
-    from session_mgmt_mcp.core.config import load
-
-    settings = load(http_host=host, http_port=port)
-    refuse_unserved(settings)
-    tls = tls_context(settings.tls_cert_file, settings.tls_key_file) if settings.tls_cert_file else None
-    app = App.open(create=True)
-    given = inherited_sockets()
-    http = given.get("http") or listen(settings.http_host, settings.http_port, "http")
-    metrics = None
-    if settings.metrics_port:
-        metrics = given.get("metrics") or listen(settings.metrics_host, settings.metrics_port, "metrics")
-    return Opened(settings, app, http, metrics, tls)
-
-
-def refuse_unserved(settings: ServiceSettings) -> None:
-    """Raises SettingsError for what is set and not served: to ignore it silently would leave somebody without their data."""
-    for variable, value in (("DATABASE_URL", settings.database_url), ("REDIS_URL", settings.redis_url)):
-        if value:
+    def settings(self) -> ServiceSettings:
+        """The settings as they are now. Raises SettingsError."""
+        found = load(http_host=self.host, http_port=self.port)
+        for variable, value in (("DATABASE_URL", found.database_url), ("REDIS_URL", found.redis_url)):
+            if value:  # to ignore it silently would leave somebody without their data
+                raise SettingsError(
+                    f"{variable} is set, and no such server is used yet: the log lies in the data folder alone; "
+                    f"unset {variable}"
+                )
+        if bool(found.tls_cert_file) != bool(found.tls_key_file):
+            raise SettingsError("tls_cert_file and tls_key_file belong together; set both, or none")
+        if wrong := wrong_proxies(found.trusted_proxies):
             raise SettingsError(
-                f"{variable} is set, and no server of that kind is served yet: the log lies in the data folder alone; "
-                f"unset {variable}"
+                f"trusted_proxies: {', '.join(wrong)} is no address and no network; give 10.0.0.5 or 10.0.0.0/8"
             )
+        return found
 
 
 class Service:
-    """Serves what was opened. `run` is called once."""
+    """What `open` opened, served once by `run`."""
 
-    def __init__(self, opened: Opened) -> None:
-        self._opened = opened
-        self._settings = opened.settings
+    def __init__(
+        self,
+        given: Given,
+        settings: ServiceSettings,
+        logs: logging_setup.Logs,
+        app: App,
+        http: socket.socket,
+        metrics: socket.socket | None,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self._given, self._settings, self._logs, self._app = given, settings, logs, app
+        self._http, self._metrics, self._tls = http, metrics, tls
+        self._serving = False
+        self._upkeep = Upkeep(app)
+        keys = settings.auth == "keys" or metrics_need_keys(settings)
+        checks = {"start": self._check_start, "model": self._upkeep.check_model}
+        self._parts = Parts(app, self.settings, checks, keys=keys)
         self._notifier = Notifier()
-        self._phase = "starting"
-        self._upkeep = Upkeep(opened.app)
-        self._stopping = asyncio.Event()
-        self._forced = False
+        self._why = ""  # the signal that ends it
+
+    @classmethod
+    def open(cls, given: Given) -> Self:
+        """Settings, log file, data folder, sockets. Raises SettingsError, DataFolderError, ListenError."""
+        settings = given.settings()
+        tls = tls_context(settings.tls_cert_file, settings.tls_key_file) if settings.tls_cert_file else None
+        logs = logging_setup.start(settings)
+        app = App.open(create=True)
+        inherited = inherited_sockets()
+        http = inherited.get("http") or listen(settings.http_host, settings.http_port, "http")
+        metrics = None
+        if settings.metrics_port:
+            metrics = inherited.get("metrics") or listen(
+                settings.metrics_host, settings.metrics_port, "metrics"
+            )
+        return cls(given, settings, logs, app, http, metrics, tls)
 
     def settings(self) -> ServiceSettings:
         """Those in force."""
         return self._settings
 
-    def ready(self) -> Ready:
-        """See `ports.Probe`."""
-        checks = {"service": "ok" if self._phase == "serving" else self._phase, **self._upkeep.checks()}
-        ok = self._phase == "serving" and self._upkeep.warm
-        return Ready(ok, checks)
-
     @property
     def addresses(self) -> dict[str, str]:
         """Where it is served, as URLs."""
-        scheme = "https" if self._opened.tls else "http"
-        metrics = self._opened.metrics
+        scheme = "https" if self._tls else "http"
         return {
-            "mcp": f"{scheme}://{address_of(self._opened.http)}/mcp",
-            "metrics": f"{scheme}://{address_of(metrics or self._opened.http)}/metrics",
+            "mcp": f"{scheme}://{address_of(self._http)}/mcp",
+            "metrics": f"{scheme}://{address_of(self._metrics or self._http)}/metrics",
         }
 
     async def run(self) -> int:
-        """Serve until SIGTERM or SIGINT. The exit code: 0, or FORCED where a second one came."""
+        """Serve until SIGTERM or SIGINT, then drain. The exit code: 0, or FORCED where a second signal came."""
         from anyio import to_thread
 
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._stop)
-        loop.add_signal_handler(signal.SIGINT, self._stop)
+        told_to_stop, told_again = asyncio.Event(), asyncio.Event()
+
+        def stop(number: signal.Signals) -> None:
+            self._why = self._why or number.name
+            (told_again if told_to_stop.is_set() else told_to_stop).set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop, number)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
-        # a thread for each request that may be at work
+        raise_open_files()
+        # tools run in threads: one for each request that may be at work
         to_thread.current_default_thread_limiter().total_tokens = self._settings.max_concurrency
-        servers = Servers(self._sites(), self._settings)
+        servers = Servers(self._sites())
         serving = asyncio.create_task(servers.run())
-        self._upkeep.start()
         beating = asyncio.create_task(self._beat(servers))
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-        self._phase = "draining"
+        await _first(serving, asyncio.create_task(told_to_stop.wait()))
+        draining = asyncio.create_task(self._drain(servers, serving))
+        await _first(draining, asyncio.create_task(told_again.wait()))
+        beating.cancel()
+        if not draining.done():
+            logger.warning("a second signal: requests at work are cut off")
+            return FORCED
+        await draining
+        return 0
+
+    async def _drain(self, servers: Servers, serving: "asyncio.Task[bool]") -> None:
+        """Let requests at work finish, then close what is open."""
+        self._serving = False
+        self._parts.prober.draining = True
+        self._notifier.stopping("draining")
+        logger.info("%s: no new connections; requests at work get %g s", self._why, self._settings.drain_s)
         servers.stop(self._settings.drain_s)
         if not await serving:
-            logger.warning(
-                "requests that took longer than drain_s (%g s) were cut off", self._settings.drain_s
-            )
-        for task in (beating, stopping):
-            task.cancel()
-        self._close()
-        return FORCED if self._forced else 0
+            logger.warning("requests that took longer than drain_s were cut off")
+        closing = threading.Thread(target=self._close, name="close", daemon=True)
+        closing.start()
+        until = time.monotonic() + CLOSE_S_MAX
+        while closing.is_alive() and time.monotonic() < until:
+            await asyncio.sleep(_POLL_S)
 
     def reload(self) -> None:
-        """Take over the settings as they are now, where that needs no restart. A malformed file changes nothing."""
-        from session_mgmt_mcp.core.config import load, needs_restart
-
+        """Take over the settings as they are now, where that needs no restart. Malformed ones change nothing."""
         self._notifier.reloading()
+        self._logs.reopen()
         try:
-            new = load(http_host=None, http_port=None)
-            if self._opened.tls is not None and new.tls_cert_file:
-                load_certificate(self._opened.tls, new.tls_cert_file, new.tls_key_file)
-            if late := needs_restart(self._settings, new):
-                logger.warning("changed, and taken over at the next start alone: %s", ", ".join(late))
-            self._settings = new
-            logger.info("settings were read anew")
+            new = self._given.settings()
+            self._parts.reload(new)
+            if self._tls is not None and new.tls_cert_file:
+                load_certificate(self._tls, new.tls_cert_file, new.tls_key_file)
         except SessionMgmtError as error:
             logger.error("the settings stay as they were: %s", error)
+        else:
+            late = needs_restart(self._settings, new)
+            if bool(new.tls_cert_file) != (self._tls is not None):
+                late = (*late, "tls_cert_file")
+            self._settings = new
+            self._logs.set_level(new.log_level)
+            logger.info("settings, keys and certificates were read anew")
+            if late:
+                logger.warning("changed, and taken over at the next start alone: %s", ", ".join(late))
         self._notifier.ready("serving")
 
     def _sites(self) -> list[Site]:
-        from session_mgmt_mcp.adapters.http.app import build_app, build_metrics_app
+        def site(app: object, listening: socket.socket, *, lifespan: bool) -> Site:
+            return Site(app, listening, self._tls, lifespan, protocol_class(self.settings))
 
-        ports = Ports(probe=self)
-        sites = [
-            Site(build_app(self._mcp(), ports, self.settings), self._opened.http, self._opened.tls, True)
-        ]
-        if self._opened.metrics is not None:
-            sites.append(
-                Site(build_metrics_app(ports, self.settings), self._opened.metrics, self._opened.tls)
-            )
+        ports = self._parts.ports()
+        sites = [site(build_app(self._parts.mcp_app(), ports, self.settings), self._http, lifespan=True)]
+        if self._metrics is not None:
+            sites.append(site(build_metrics_app(ports, self.settings), self._metrics, lifespan=False))
         return sites
 
-    def _mcp(self) -> Any:
-        from mcp.server.transport_security import TransportSecuritySettings
-
-        from session_mgmt_mcp.adapters.mcp.remote import RemoteServer, behind
-        from session_mgmt_mcp.adapters.mcp.server import build_server
-        from session_mgmt_mcp.tools.mcp_services import McpServices
-
-        server = build_server(lambda: McpServices(self._opened.app), RemoteServer)
-        checked_before = TransportSecuritySettings(enable_dns_rebinding_protection=False)
-        return behind(
-            server.streamable_http_app(
-                stateless_http=True,
-                max_request_body_size=self._settings.max_body_bytes,
-                transport_security=checked_before,
-            )
-        )
-
-    def _stop(self) -> None:
-        if self._stopping.is_set():
-            self._forced = True
-            logger.warning("a second signal: ending at once")
-            raise SystemExit(FORCED)
-        self._notifier.stopping("draining")
-        self._stopping.set()
+    def _check_start(self) -> tuple[bool, str]:
+        if not self._serving:
+            return False, "starting" if not self._why else "stopping"
+        return self._upkeep.check_views()
 
     async def _beat(self, servers: Servers) -> None:
-        """Tell systemd when requests are welcome, and that the loop turns."""
-        while not (servers.started and self._upkeep.warm):
-            await asyncio.sleep(0.02)
-        self._phase = "serving"
+        """Tell systemd when requests are welcome, and from then on that the loop and the probe turn."""
+        from anyio import to_thread
+
+        self._upkeep.start()
+        self._parts.start()
+        while not servers.started:
+            await asyncio.sleep(_POLL_S)
+        self._serving = True
+        while not self._parts.ready().ok:
+            await asyncio.sleep(_POLL_S)
+        await to_thread.run_sync(self._parts.say_started, address_of(self._http))
         self._notifier.ready("serving")
         logger.info("serving %(mcp)s, metrics at %(metrics)s", self.addresses)
-        every_s = self._notifier.watchdog_s / 3 if self._notifier.watchdog_s else 60.0
+        every_s = self._notifier.watchdog_s / 3 if self._notifier.watchdog_s else BEAT_S
         while True:
-            if self._upkeep.alive:
+            if self._parts.prober.is_alive():
                 self._notifier.alive()
             await asyncio.sleep(every_s)
 
     def _close(self) -> None:
-        """Close what is open, as far as it does not hang."""
+        self._upkeep.stop()
+        self._parts.close(self._why)
+        self._app.close()
 
-        def close() -> None:
-            self._upkeep.stop()
-            self._opened.app.close()
 
-        closing = threading.Thread(target=close, name="close", daemon=True)
-        closing.start()
-        closing.join(CLOSE_S_MAX)
-        with contextlib.suppress(OSError):
-            self._opened.http.close()
+async def _first(*tasks: "asyncio.Task[object]") -> None:
+    """Wait until one of them is done."""
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -30,8 +30,7 @@ class Upkeep:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
         self._trouble = "opening"
-        self.warm = False
-        """Whether a search was answered once, so that none waits for files, engines and the model to be opened."""
+        self._model = ""
 
     def start(self) -> None:
         self._thread.start()
@@ -40,19 +39,17 @@ class Upkeep:
         """Tell it to end; does not wait."""
         self._over.set()
 
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
+    def check_views(self) -> tuple[bool, str]:
+        """Whether a search was answered once, so that none waits for files, engines and the model to be opened."""
+        return not self._trouble, self._trouble or "ok"
 
-    def checks(self) -> dict[str, str]:
-        """What `/ready` shows."""
-        return {"views": self._trouble or "ok", "model": self._model()}
-
-    def _model(self) -> str:
-        state = self._app.views.model()
-        if state in (LOADED, UNNEEDED, ""):
-            return "ok" if state == LOADED else state or "opening"
-        return f"missing, so words alone are searched: {state}"
+    def check_model(self) -> tuple[bool, str]:
+        """Whether it is settled that there is a model, or none; and which."""
+        # it was settled once; where memory was short the next search opens it again
+        state = self._model = self._app.views.model() or self._model
+        if state in (LOADED, UNNEEDED):
+            return True, "ok" if state == LOADED else UNNEEDED
+        return bool(state), f"missing, so words alone are searched: {state}" if state else "opening"
 
     def _run(self) -> None:
         maintenance.start(str(self._app.folder))
@@ -78,7 +75,6 @@ class Upkeep:
             logger.exception("the views cannot be searched")
             return False
         self._trouble = ""
-        self.warm = True
         return True
 
 

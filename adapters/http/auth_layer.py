@@ -1,18 +1,25 @@
 """Authentication: who a request is from, for everything behind this layer."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from session_mgmt_mcp.adapters.http.ports import Audit, Authenticator
 from session_mgmt_mcp.core.access import PRINCIPAL, AccessError
+from session_mgmt_mcp.core.config_table import ServiceSettings
+
+_FORWARDED: Final = frozenset([b"x-forwarded-for", b"forwarded", b"x-real-ip"])
 
 
 class Authentication:
     """ASGI. Sets `state["principal"]` of the scope and the context variable PRINCIPAL for the app behind."""
 
-    def __init__(self, app: Any, authenticator: Authenticator, audit: Audit) -> None:
+    def __init__(
+        self, app: Any, authenticator: Authenticator, audit: Audit, settings: Callable[[], ServiceSettings]
+    ) -> None:
         self._app = app
         self._authenticator = authenticator
         self._audit = audit
+        self._settings = settings
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Raises AccessError where no key, or no valid one, is shown."""
@@ -21,7 +28,9 @@ class Authentication:
             return
         address = scope["client"][0] if scope.get("client") else ""
         principal = self._authenticator.authenticate(_authorization(scope["headers"]), address)
-        if principal is not None:
+        if principal is None:
+            self._check_nearby(scope["headers"])
+        else:
             self._audit.authenticated(principal, address)
         scope["state"]["principal"] = principal
         before = PRINCIPAL.set(principal)
@@ -29,6 +38,15 @@ class Authentication:
             await self._app(scope, receive, send)
         finally:
             PRINCIPAL.reset(before)
+
+    def _check_nearby(self, headers: Any) -> None:
+        """Without keys whoever reaches the loopback address is the owner; a proxy brings others there."""
+        if not self._settings().trusted_proxies and any(name in _FORWARDED for name, _ in headers):
+            raise AccessError(
+                "a proxy passed this on, and the service asks for no keys; set SESSION_MGMT_AUTH=keys, or name the "
+                "proxy in trusted_proxies if it lets nobody else in",
+                reason="no_key",
+            )
 
 
 def _authorization(headers: Any) -> str | None:

@@ -50,7 +50,8 @@ class Front:
         outcome = "failed"
         try:
             await self._answer(path, scope, receive, watched)
-            outcome = _outcome(started, call)
+            # that the service is not ready is a right answer to the question whether it is
+            outcome = "ok" if endpoint == "ready" else _outcome(started, call)
         except AccessError as error:
             outcome = "denied"
             await self._refused(error, scope, endpoint, call, None if started else watched)

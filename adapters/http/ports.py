@@ -4,6 +4,7 @@ Every method but `Authenticator.authenticate` is called for each request from th
 blocking.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -111,10 +112,17 @@ class AlwaysReady:
         return Ready(True, {})
 
 
+def _admit_all() -> None:
+    return None
+
+
 class Ports(NamedTuple):
     """Everything the HTTP app needs from outside."""
 
     authenticator: Authenticator = Everyone()
+    """Asked where the settings want keys."""
     audit: Audit = NoAudit()
     metrics: Metrics = NoMetrics()
     probe: Probe = AlwaysReady()
+    admit: Callable[[], None] = _admit_all
+    """Raises AccessError (503) while there is no room for more work at /mcp."""

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import uvicorn
 
-from session_mgmt_mcp.core.config import ServiceSettings
 from session_mgmt_mcp.core.errors import SessionMgmtError, SettingsError
 
 logger = logging.getLogger(__name__)
@@ -37,6 +36,7 @@ class Site(NamedTuple):
     listening: socket.socket
     tls: ssl.SSLContext | None = None
     lifespan: bool = False
+    protocol: type[asyncio.Protocol] | None = None  # uvicorn's own where none is given
 
 
 def listen(host: str, port: int, what: str) -> socket.socket:
@@ -113,14 +113,12 @@ class _Server(uvicorn.Server):
 class Servers:
     """Serves sites until `stop`."""
 
-    def __init__(
-        self, sites: Sequence[Site], settings: ServiceSettings, protocol: type[asyncio.Protocol] | None = None
-    ) -> None:
-        """The first site's app is the one that is drained first; the others serve until it is. `protocol`: uvicorn's."""
+    def __init__(self, sites: Sequence[Site]) -> None:
+        """The first site is drained first; the others serve until it is."""
         self._sites = sites
-        self._servers = [_Server(_config(site, settings, protocol)) for site in sites]
+        self._servers = [_Server(_config(site)) for site in sites]
         self._stopping = asyncio.Event()
-        self._drain_s = settings.drain_s
+        self._drain_s = 0.0
 
     @property
     def started(self) -> bool:
@@ -157,18 +155,16 @@ class Servers:
         return bool(done) and not server.server_state.tasks
 
 
-def _config(site: Site, settings: ServiceSettings, protocol: type[asyncio.Protocol] | None) -> uvicorn.Config:
-    proxies = list(settings.trusted_proxies)
+def _config(site: Site) -> uvicorn.Config:
     tls = site.tls
     return uvicorn.Config(
         site.app,
-        http=protocol or "auto",
+        http=site.protocol or "auto",
         ws="none",
         lifespan="on" if site.lifespan else "off",
         log_config=None,
         access_log=False,
-        proxy_headers=bool(proxies),
-        forwarded_allow_ips=proxies,
+        proxy_headers=False,  # `addresses` says whose word counts
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,

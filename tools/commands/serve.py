@@ -10,6 +10,8 @@ import sys
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.tools.cli import emit_json, note
 
+logger = logging.getLogger(__name__)
+
 EXAMPLE = "session-mgmt-mcp serve --http --port 8000"
 
 
@@ -35,17 +37,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def serve_http(host: str | None, port: int | None, *, as_json: bool) -> int:
-    """Serve until told to stop. Ends the process: threads that are at work then must not keep it."""
-    signal.signal(
-        signal.SIGHUP, lambda *_: None
-    )  # until the service takes it over, it is not to end the process
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    from session_mgmt_mcp.tools.service import Service, open_service
+    """Serve until told to stop. Then ends the process at once: a thread that is still at work must not keep it."""
+    # until the service takes it over, HUP is not to end the process
+    signal.signal(signal.SIGHUP, lambda *_: None)
+    from session_mgmt_mcp.tools.service import Given, Service
 
-    opened = open_service(host, port)
-    service = Service(opened)
+    service = Service.open(Given(host, port))
     if as_json:
         emit_json({"pid": os.getpid(), **service.addresses})
         sys.stdout.flush()
@@ -53,11 +50,10 @@ def serve_http(host: str | None, port: int | None, *, as_json: bool) -> int:
         note(f"serving {service.addresses['mcp']}; Ctrl-C stops")
     code = 1
     try:
-        code = asyncio.run(service.run())
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 1
+        code = asyncio.Runner().run(service.run())
+    except Exception:
+        logger.exception("the service failed")
     finally:
-        logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
