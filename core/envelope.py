@@ -50,6 +50,16 @@ class EventType(StrEnum):
     BLOB_STORED = "BlobStored"  # payload: a large string cut out of others' payloads (core.blobs)
 
 
+ACCESS_TYPES = (  # what admins alone are shown
+    EventType.KEY_CREATED,
+    EventType.KEY_REVOKED,
+    EventType.ACCESS_GRANTED,
+    EventType.ACCESS_DENIED,
+    EventType.SERVICE_STARTED,
+    EventType.SERVICE_STOPPED,
+)
+
+
 class Envelope(msgspec.Struct, array_like=True, frozen=True):
     """An event's metadata. The field order is the on-disk format."""
 

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
-from session_mgmt_mcp.core.envelope import EventType
+from session_mgmt_mcp.core.envelope import ACCESS_TYPES, EventType
 from session_mgmt_mcp.projections.analysis import joined_tokens
 from session_mgmt_mcp.projections.rows import TEXT_CHARS_MAX, Row
 
@@ -29,7 +29,9 @@ EPOCH = date(1970, 1, 1)
 _MONTHS = (
     "January February March April May June July August September October November December".split()  # noqa: SIM905
 )
-UNSEARCHED = str(EventType.PROJECT_SEEN)  # origin of rows that say which folder is where
+# origins of rows that are in no search: which folder is where, who came in and who was turned away
+ACCESS_ORIGINS = tuple(str(kind) for kind in ACCESS_TYPES)
+UNSEARCHED = (str(EventType.PROJECT_SEEN), *ACCESS_ORIGINS)
 _OWN_TOOL = re.compile(r"mcp__(?:plugin_[^_]+(?:-[^_]+)*_)?session-mgmt__")
 FIELDS = ("body", "result", "rest")
 SESSION_WEIGHTS = {"body": 1.0, "result": 0.3, "rest": 0.0}
@@ -55,7 +57,7 @@ def length(tokens: str) -> int:
 
 def document_of(row: Row) -> RowDocument:
     """The tokens of a row; all fields empty where nothing of it can be searched."""
-    if _OWN_TOOL.match(row.tool) or row.origin == UNSEARCHED:
+    if _OWN_TOOL.match(row.tool) or row.origin in UNSEARCHED:
         # what was asked of the memory and what it recalled are copies of other rows
         return RowDocument("", "", "")
     weight = BODY_WEIGHTS.get(row.kind)

@@ -104,9 +104,10 @@ class LexicalIndex:
     session that is in it.
     """
 
-    def __init__(self, path: Path, schema: tantivy.Schema) -> None:
+    def __init__(self, path: Path | None, schema: tantivy.Schema) -> None:
+        """`path`: None for one in memory."""
         self.schema = schema
-        self.index = opened(schema, str(make_folder(path)))
+        self.index = opened(schema, str(make_folder(path)) if path is not None else None)
         self.reload()
 
     def reload(self) -> None:

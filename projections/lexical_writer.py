@@ -152,36 +152,52 @@ class LexicalProjection:
         return results(Analysis(self._views, state, 0, end), groups)
 
     def _follow(self, files: QueryFiles, watermark: Watermark, progress: Progress | None) -> int:
-        """What is new or newly hidden since the last commits."""
-        position, done = self.watermark.position, self._rows.watermark.position
-        begin, end = (done + 1) << ORDINAL_BITS, (watermark.position + 1) << ORDINAL_BITS
-        feed = _Feed(files, self._rows, self._sessions, watermark)
-        feed.delete("SELECT id FROM all_rows WHERE hidden_at > ? AND id < ?", [done, begin])
-        condition = "max(id) >= ? OR max(hidden_at) > ?"
-        groups = groups_of(files, condition, [(position + 1) << ORDINAL_BITS, position], end)
-        total, seen, added = sum(group.rows for group in groups), 0, 0
-        for group in groups:
-            added += feed.take(analyse(files, group, begin, end))
-            seen += group.rows
-            if progress is not None:
-                progress(seen, total)
-        feed.finish()
-        return added
+        return follow(self._rows, self._sessions, files, watermark, progress)
+
+
+def follow(
+    rows: LexicalIndex,
+    sessions: LexicalIndex,
+    files: QueryFiles,
+    watermark: Watermark,
+    progress: Progress | None = None,
+    heap_bytes: int = HEAP_BYTES,
+) -> int:
+    """Index what is new or newly hidden since the last commits; how many rows were added. `heap_bytes`: of each writer."""
+    position, done = min(rows.watermark, sessions.watermark).position, rows.watermark.position
+    begin, end = (done + 1) << ORDINAL_BITS, (watermark.position + 1) << ORDINAL_BITS
+    feed = _Feed(files, rows, sessions, watermark, heap_bytes)
+    feed.delete("SELECT id FROM all_rows WHERE hidden_at > ? AND id < ?", [done, begin])
+    condition = "max(id) >= ? OR max(hidden_at) > ?"
+    groups = groups_of(files, condition, [(position + 1) << ORDINAL_BITS, position], end)
+    total, seen, added = sum(group.rows for group in groups), 0, 0
+    for group in groups:
+        added += feed.take(analyse(files, group, begin, end))
+        seen += group.rows
+        if progress is not None:
+            progress(seen, total)
+    feed.finish()
+    return added
 
 
 class _Feed:
     """Adds sessions to both indexes, up to a watermark."""
 
     def __init__(
-        self, files: QueryFiles, rows: LexicalIndex, sessions: LexicalIndex, watermark: Watermark
+        self,
+        files: QueryFiles,
+        rows: LexicalIndex,
+        sessions: LexicalIndex,
+        watermark: Watermark,
+        heap_bytes: int = HEAP_BYTES,
     ) -> None:
         self._files = files
         self._indexes = (rows, sessions)
         self._watermark = watermark
         self._row_tokens = Counter(rows.statistics.tokens)
         self._session_tokens = Counter(sessions.statistics.tokens)
-        self._rows = rows.index.writer(HEAP_BYTES, 1)
-        self._sessions = sessions.index.writer(HEAP_BYTES, 1)
+        self._rows = rows.index.writer(heap_bytes, 1)
+        self._sessions = sessions.index.writer(heap_bytes, 1)
 
     def delete(self, sql: str, parameters: list[int]) -> None:
         """Take rows out, by their ids."""

@@ -66,6 +66,10 @@ class Projects:
         new = {folder for folder in map(_trimmed, folders) if folder and folder not in self._seen}
         return Projects({**self._seen, **{folder: identify(folder).root for folder in new}}, self._joins)
 
+    def recorded(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """The roots of folders, and the joins (old root -> new root)."""
+        return self._seen, self._joins
+
     def own_root(self, folder: str) -> str:
         """The folder's root, joined to others or not."""
         folder = _trimmed(folder)

@@ -27,7 +27,7 @@ IDS_MAX = 100_000  # rows a pattern may be found in where words rank them
 _LINES = "(?m)"
 _SPACE = r"[\s\pZ\x{1c}-\x{1f}\x{85}]+"
 _FINDABLE = (  # other rows are in no answer
-    f"NOT regexp_matches(tool, '^(?:{_OWN_TOOL.pattern})') AND origin <> '{UNSEARCHED}'"
+    f"NOT regexp_matches(tool, '^(?:{_OWN_TOOL.pattern})') AND origin NOT IN {UNSEARCHED}"
 )
 _INTERRUPTED = "Query interrupted"
 

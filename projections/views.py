@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from session_mgmt_mcp.projections.ranking import Weights
     from session_mgmt_mcp.projections.regex_search import TimeLimit
     from session_mgmt_mcp.projections.rows import Row
+    from session_mgmt_mcp.projections.scoped_views import ScopedViews
     from session_mgmt_mcp.projections.search import Search
     from session_mgmt_mcp.projections.story import Story
     from session_mgmt_mcp.projections.tail import QueryReader
 
 LIMIT_MAX = 1000
+SCOPES_MAX = 8  # that are kept ready; each holds its rows' words in memory
 
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
@@ -75,6 +77,19 @@ class Views:
         self._search: Search | None = None
         self._by_meaning: Meaning | None = None
         self._projects: ProjectsReader | None = None
+        self._common_meaning: Meaning | None = None
+        self._scoped: dict[tuple[str, ...], ScopedViews] = {}  # the last used one last
+
+    def scoped(self, granted: tuple[str, ...]) -> "ScopedViews":
+        """The same for somebody who may see these folders' projects alone: see `scope`."""
+        from session_mgmt_mcp.projections.scoped_views import ScopedViews
+
+        with self._lock:
+            views = self._scoped.pop(granted, None) or ScopedViews(self, granted)
+            self._scoped[granted] = views
+            while len(self._scoped) > SCOPES_MAX:
+                self._scoped.pop(next(iter(self._scoped))).close()
+            return views
 
     @_without_damage
     def refresh(self) -> None:
@@ -106,12 +121,16 @@ class Views:
             return self._reader is not None and self._reader.leaves_out(error)
 
     def _meaning(self) -> "Meaning | None":
-        if self._embedder is None:
-            return None
-        from session_mgmt_mcp.projections.meaning import Meaning
-        from session_mgmt_mcp.projections.vector_index import VectorIndex
+        """One for all who search: it holds the model."""
+        if self._common_meaning is None and self._embedder is not None:
+            from session_mgmt_mcp.projections.meaning import Meaning
+            from session_mgmt_mcp.projections.vector_index import VectorIndex
 
-        return Meaning(lambda: VectorIndex(self._log, self._views), self._embedder)
+            self._common_meaning = Meaning(lambda: VectorIndex(self._log, self._views), self._embedder)
+        return self._common_meaning
+
+    def _prepare(self) -> None:
+        """What a search needs that takes long, done before others have to wait for it."""
 
     def _files(self) -> "QueryFiles":
         return self._refresh_reader().sql()
@@ -150,6 +169,7 @@ class Views:
         from session_mgmt_mcp.projections.sessions import resolve_session
 
         limit = _limit(limit)
+        self._prepare()
         with self._lock:
             reader, search = self._refresh()
 

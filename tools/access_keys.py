@@ -175,7 +175,7 @@ def _folder(named: str) -> str:
     return folder
 
 
-def create(folder: Path | str, wanted: Wanted, tell: Callable[[StoredKey], None], now: int = 0) -> NewKey:
+def create(folder: Path | str, wanted: Wanted, tell: Callable[[StoredKey], object], now: int = 0) -> NewKey:
     """Make a key. `tell` records that there is one before it opens anything. Raises InputError, SettingsError, OSError."""
     now = now or now_us()
     wanted = check(wanted, now)
@@ -230,7 +230,7 @@ def revoke(folder: Path | str, named: str, now: int = 0) -> tuple[StoredKey, boo
 def rotate(
     folder: Path | str,
     named: str,
-    tell: Callable[[StoredKey, StoredKey], None],
+    tell: Callable[[StoredKey, StoredKey], object],
     now: int = 0,
     overlap_us: int = 0,
 ) -> tuple[StoredKey, NewKey]:

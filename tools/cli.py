@@ -30,6 +30,7 @@ COMMANDS = {
     "status": "what is captured, how far the views are, what is wrong",
     "audit": "verify the log, list who did what when, sign the chain head and check signed ones",
     "permissions": "what may be done without asking, as the user said it: listed, granted, revoked, checked",
+    "keys": "who may ask over HTTP: keys made, listed, revoked, rotated",
     "forget": "take events out of log, views and backups for good",
     "doctor": "find what is wrong with data folder, locks, journal, views and registration; --fix mends it",
     "retention": "how long and how much is kept: show it, set it, apply it",

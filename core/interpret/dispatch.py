@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from session_mgmt_mcp.core.actions import Action
-from session_mgmt_mcp.core.envelope import Event, EventType
+from session_mgmt_mcp.core.envelope import ACCESS_TYPES, Event, EventType
 from session_mgmt_mcp.core.interpret.claude_hook import interpret_hook
 from session_mgmt_mcp.core.interpret.claude_record import interpret_record
 from session_mgmt_mcp.core.interpret.facts import Facts
@@ -28,14 +28,6 @@ INTERPRETATION_VERSION = 2
 
 UNDECODABLE = "undecodable"
 
-_OF_ACCESS = (
-    EventType.KEY_CREATED,
-    EventType.KEY_REVOKED,
-    EventType.ACCESS_GRANTED,
-    EventType.ACCESS_DENIED,
-    EventType.SERVICE_STARTED,
-    EventType.SERVICE_STOPPED,
-)
 # whatever assistant they are of
 _OF_ANY: dict[str, Callable[[Event, bytes], Facts]] = {
     EventType.ENTRY_IMPORTED: interpret_entry,
@@ -50,7 +42,7 @@ _OF_ANY: dict[str, Callable[[Event, bytes], Facts]] = {
     EventType.PROJECT_JOINED: interpret_join,
     EventType.CAPTURE_PAUSED: lambda event, _: interpret_switch(event),
     EventType.CAPTURE_RESUMED: lambda event, _: interpret_switch(event),
-    **dict.fromkeys(_OF_ACCESS, interpret_access),
+    **dict.fromkeys(ACCESS_TYPES, interpret_access),
 }
 _CAPTURED: dict[tuple[str, str], Callable[[Event, bytes], Facts]] = {
     ("claude-code", EventType.HOOK_REPORTED): interpret_hook,

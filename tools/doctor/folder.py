@@ -29,6 +29,8 @@ _FILES = frozenset(
         "ignore",
         "ignored",
         "service.probe",
+        "access.json",
+        "access.lock",
     ]
 )
 _LEFTOVER = re.compile(r".*\.tmp")

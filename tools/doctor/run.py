@@ -19,6 +19,7 @@ from session_mgmt_mcp.tools.doctor import (
     derived,
     folder,
     journal,
+    keys,
     locks,
     sealed,
     settings,
@@ -100,6 +101,7 @@ def _look_inside(
         return found.findings
 
     look("folder", lambda: folder.contents(patient))
+    look("keys", lambda: keys.check_keys(patient))
     look("locks", lambda: locks.check_locks(patient))
     look("segments", segments)
     look("journal", lambda: journal.check_journal(patient, manifests[0].last if manifests else 0))
