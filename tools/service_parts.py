@@ -38,7 +38,7 @@ class Parts:
             lambda: self.prober.reading,
             redactions=lambda: app.redactions,
             ready=self.prober.holds,
-            memory_limit_bytes=self.prober.guard.limit_bytes,
+            memory_limit_bytes=lambda: self.prober.guard.limit_bytes,
         )
 
     def ports(self) -> Ports:
@@ -59,10 +59,13 @@ class Parts:
 
     def mcp_app(self) -> Any:
         """The MCP server as an ASGI app."""
-        from mcp.server.transport_security import TransportSecuritySettings
+        from session_mgmt_mcp.adapters.mcp.sdk import imported_lazily
 
-        from session_mgmt_mcp.adapters.mcp.remote import RemoteServer, behind
-        from session_mgmt_mcp.adapters.mcp.server import build_server
+        with imported_lazily():
+            from mcp.server.transport_security import TransportSecuritySettings
+
+            from session_mgmt_mcp.adapters.mcp.remote import RemoteServer, behind
+            from session_mgmt_mcp.adapters.mcp.server import build_server
         from session_mgmt_mcp.tools.mcp_services import McpServices
 
         server = build_server(lambda: McpServices(self._app), RemoteServer)

@@ -41,7 +41,7 @@ class ServiceMetrics:
         *,
         redactions: Callable[[], int] = lambda: 0,
         ready: Callable[[], dict[str, bool]] = dict,
-        memory_limit_bytes: int = 0,
+        memory_limit_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         """`reading`: the last one; None before the first. `redactions`: secrets this process took out of what it appended.
         `ready`: check -> whether it holds. `memory_limit_bytes`: 0 for none.
@@ -151,7 +151,7 @@ class _Gauges(Collector):
         reading: Callable[[], Reading | None],
         redactions: Callable[[], int],
         ready: Callable[[], dict[str, bool]],
-        memory_limit_bytes: int,
+        memory_limit_bytes: Callable[[], int],
     ) -> None:
         self._reading = reading
         self._redactions = redactions
@@ -177,7 +177,7 @@ class _Gauges(Collector):
         yield GaugeMetricFamily(
             "session_mgmt_memory_limit_bytes",
             "The bound on the process's own memory; 0 for none.",
-            value=self._memory_limit_bytes,
+            value=self._memory_limit_bytes(),
         )
         found = self._reading()
         if found is not None:

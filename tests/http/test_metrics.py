@@ -122,7 +122,7 @@ def test_gauges_show_the_reading() -> None:
             lambda: FULL,
             redactions=lambda: 9,
             ready=lambda: {"log": True, "views": False},
-            memory_limit_bytes=1 << 30,
+            memory_limit_bytes=lambda: 1 << 30,
         )
     )
     shown = {
