@@ -1,4 +1,5 @@
-"""Choose the folds and anchors of `core.redact_anchors`: run again after rules were added, and copy what it prints.
+"""Choose the folds and anchors of `core.redact_anchors`: run again after rules were added, copy what it prints, and make
+`core.redact_tables` anew (`core.redact_bake`).
 
     python benchmarks/redaction_anchors.py [--steps 300] [--seed 1] FILE…
 
@@ -12,7 +13,7 @@ import random
 import time
 from collections.abc import Sequence
 
-from session_mgmt_mcp.core import redact, redact_anchors
+from session_mgmt_mcp.core import redact_anchors, redact_tables
 
 SEARCH_NS_PER_BYTE = 0.7
 LOOK_NS = 500.0
@@ -34,13 +35,13 @@ def anchors_of(groups: Sequence[bytes], sample: bytes) -> tuple[float, list[byte
     table = fold_table(groups)
     text = sample.translate(table)
     holders: dict[bytes, int] = {}  # anchor -> the literals it stands for, a bit each
-    for number, literal in enumerate(redact.LITERALS):
+    for number, literal in enumerate(redact_tables.LITERALS):
         folded = literal.translate(table)
         for length in (2, 3, 4, 5):
             for at in range(len(folded) - length + 1):
                 holders[folded[at : at + length]] = holders.get(folded[at : at + length], 0) | 1 << number
     costs = {a: SEARCH_NS_PER_BYTE * len(text) + LOOK_NS * text.count(a) for a in holders}
-    left, total, chosen = (1 << len(redact.LITERALS)) - 1, 0.0, []
+    left, total, chosen = (1 << len(redact_tables.LITERALS)) - 1, 0.0, []
     while left:
         best = min(
             (a for a in holders if holders[a] & left),
@@ -88,7 +89,10 @@ def main() -> None:
     sample = b"".join(pieces)[:SAMPLE_BYTES]
     groups: Groups = list(redact_anchors.FOLDS)
     cost, anchors = anchors_of(groups, sample)
-    print(f"{len(redact.LITERALS)} literals; {cost:.2f} ns/byte at first, {len(anchors)} anchors", flush=True)
+    print(
+        f"{len(redact_tables.LITERALS)} literals; {cost:.2f} ns/byte at first, {len(anchors)} anchors",
+        flush=True,
+    )
     started = time.monotonic()
     for step in range(args.steps):
         other = moved(groups, chance)

@@ -128,7 +128,7 @@ NAMED_RULES: tuple[Rule, ...] = (
 )
 
 _DIGITS = b"0123456789"
-_TOKEN_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+TOKEN_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 # no secrets, though a name says so: values after digits and punctuation are dropped
 _PLACEHOLDERS = frozenset(
     b"abc abcd abcdef changeme dummy example examplekey fake foo foobar mypassword mysecret null none pass passwd password "
@@ -163,7 +163,7 @@ def _is_literal(name: str, match: "re.Match[bytes]") -> bool:
             or digits > 1
             or not value.rstrip(_DIGITS).replace(b"_", b"").replace(b".", b"").islower()
         )
-    return len(value) >= 16 and digits >= 3 and not value.translate(None, _TOKEN_BYTES + b"+/=.")
+    return len(value) >= 16 and digits >= 3 and not value.translate(None, TOKEN_BYTES + b"+/=.")
 
 
 def _is_login(encoded: bytes) -> bool:

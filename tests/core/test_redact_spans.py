@@ -5,7 +5,8 @@ import json
 import pytest
 from secret_samples import PEM, payloads
 
-from session_mgmt_mcp.core.redact import PRIVATE_KEY, redact, redact_counted
+from session_mgmt_mcp.core.redact import redact, redact_counted
+from session_mgmt_mcp.core.redact_spans import PRIVATE_KEY
 
 
 @pytest.mark.parametrize("place", list(payloads("")))
