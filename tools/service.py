@@ -127,6 +127,7 @@ class Service:
             loop.add_signal_handler(number, stop, number)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         raise_open_files()
+        self._upkeep.start()  # beside the imports that follow
         # tools run in threads: one for each request that may be at work
         to_thread.current_default_thread_limiter().total_tokens = self._settings.max_concurrency
         servers = Servers(self._sites())
@@ -198,7 +199,6 @@ class Service:
         """Tell systemd when requests are welcome, and from then on that the loop and the probe turn."""
         from anyio import to_thread
 
-        self._upkeep.start()
         self._parts.start()
         while not servers.started:
             await asyncio.sleep(_POLL_S)
