@@ -44,6 +44,7 @@ COMMANDS = {
     "resume": "go on capturing",
     "serve": "the MCP server: over HTTP for many clients (--http), or on stdio for one",
     "config": "the settings in force and where each comes from; check a file of them, write one to begin with",
+    "load-test": "many clients of the service at once: how fast, and whether each finds what it stored",
     "bench": "how fast search is on this log; reads only",
     "completion": "print a shell's script that completes commands, options and values",
     "demo": "play a small bundled session through the whole path and search it",
