@@ -1,6 +1,7 @@
 """The service: one data folder served over HTTP until a signal ends it."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
@@ -37,14 +38,25 @@ _POLL_S = 0.02
 
 
 class Given(NamedTuple):
-    """What the command line says; None: nothing."""
+    """What the command line says, and systemd by the sockets it opened; None: nothing."""
 
-    host: str | None = None
-    port: int | None = None
+    http_host: str | None = None
+    http_port: int | None = None
+    metrics_host: str | None = None
+    metrics_port: int | None = None
+
+    def with_sockets(self, inherited: dict[str, socket.socket]) -> Self:
+        """With the addresses that are listened on already: who may come in without a key is judged by those."""
+        given = self
+        for name, listening in inherited.items():
+            if listening.family != socket.AF_UNIX and name in ("http", "metrics"):
+                host, port = listening.getsockname()[:2]
+                given = given._replace(**{f"{name}_host": host, f"{name}_port": port})
+        return given
 
     def settings(self) -> ServiceSettings:
         """The settings as they are now. Raises SettingsError."""
-        found = load(http_host=self.host, http_port=self.port)
+        found = load(**self._asdict())
         for variable, value in (("DATABASE_URL", found.database_url), ("REDIS_URL", found.redis_url)):
             if value:  # to ignore it silently would leave somebody without their data
                 raise SettingsError(
@@ -86,18 +98,24 @@ class Service:
     @classmethod
     def open(cls, given: Given) -> Self:
         """Settings, log file, data folder, sockets. Raises SettingsError, DataFolderError, ListenError."""
+        inherited = inherited_sockets()
+        given = given.with_sockets(inherited)
         settings = given.settings()
         tls = tls_context(settings.tls_cert_file, settings.tls_key_file) if settings.tls_cert_file else None
-        logs = logging_setup.start(settings)
-        app = App.open(create=True)
-        inherited = inherited_sockets()
-        http = inherited.get("http") or listen(settings.http_host, settings.http_port, "http")
-        metrics = None
-        if settings.metrics_port:
-            metrics = inherited.get("metrics") or listen(
-                settings.metrics_host, settings.metrics_port, "metrics"
-            )
-        return cls(given, settings, logs, app, http, metrics, tls)
+        with contextlib.ExitStack() as undo:
+            logs = logging_setup.start(settings)
+            undo.callback(logs.close)
+            app = undo.enter_context(App.open(create=True))
+            http = inherited.get("http") or listen(settings.http_host, settings.http_port, "http")
+            undo.enter_context(http)
+            metrics = inherited.get("metrics")
+            if settings.metrics_port and metrics is None:
+                metrics = listen(settings.metrics_host, settings.metrics_port, "metrics")
+            if metrics is not None:
+                undo.enter_context(metrics)
+            service = cls(given, settings, logs, app, http, metrics, tls)
+            undo.pop_all()
+        return service
 
     def settings(self) -> ServiceSettings:
         """Those in force."""
