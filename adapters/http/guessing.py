@@ -2,7 +2,7 @@
 
 Keys hold 256 random bits, so nobody guesses one; what is bounded here is the work and the noise of trying. A right key
 is not to be locked out by others behind the same proxy. So failures are counted for a place *and* the key that was
-named, all malformed ones together; and a key that was right from a place before is looked at whatever failed there.
+named, all that cannot be a key together; and a key that was right from a place before is looked at whatever failed there.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ TRIES_PER_S: Final = 0.2
 PLACE_TRIES: Final = 100  # from one place, whichever keys
 PLACE_TRIES_PER_S: Final = 2.0
 KNOWN_MAX: Final = 4096
+KEY_CHARS_MIN: Final = 32
 _PREFIX: Final = "smk_"
 _KEY_ID_MAX: Final = 40
 
@@ -37,11 +38,11 @@ class SlowedGuessing:
 
     def authenticate(self, authorization: str | None, address: str) -> Principal | None:
         """As the inner one. Raises AccessError: its own, or 429 with the seconds to wait."""
+        if authorization is None:  # no guess: a client that asks how to authenticate
+            return self._inner.authenticate(None, address)
         place = neighbourhood(address)
         named = f"{place} {_key_named(authorization)}"
         shown = hashlib.sha256(f"{place} {authorization}".encode("utf-8", "surrogatepass")).digest()
-        if authorization is None:  # no guess: a client that asks how to authenticate
-            return self._inner.authenticate(None, address)
         if shown not in self._known and (wait_s := self._tries.wait_s(named, TRIES_PER_S, TRIES)) > 0:
             raise _too_often(wait_s)
         try:
@@ -62,12 +63,18 @@ class SlowedGuessing:
         return principal
 
 
-def _key_named(authorization: str | None) -> str:
-    """The id of the key that is shown, "" where it is no key of ours: those cannot be right, so they share a bucket."""
-    scheme, _, key = (authorization or "").partition(" ")
-    key_id, separator, _ = key.strip().removeprefix(_PREFIX).partition("_")
-    named = scheme.lower() == "bearer" and key.strip().startswith(_PREFIX) and separator
-    return key_id if named and len(key_id) <= _KEY_ID_MAX else ""
+def _key_named(authorization: str) -> str:
+    """Under what a try is counted: the id of the key that is shown; the whole of another long word, which may be the
+    key of `admin_key_file`; "" for what cannot be a key, and so may wait.
+    """
+    scheme, _, key = authorization.partition(" ")
+    key = key.strip()
+    if scheme.lower() != "bearer" or len(key) < KEY_CHARS_MIN:
+        return ""
+    key_id, separator, _ = key.removeprefix(_PREFIX).partition("_")
+    if key.startswith(_PREFIX) and separator and len(key_id) <= _KEY_ID_MAX:
+        return key_id
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _too_often(wait_s: float) -> AccessError:
