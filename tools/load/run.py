@@ -21,6 +21,7 @@ MIX: Final = {"remember": 3, "search": 6, "timeline": 1}
 SEARCHED_MAX: Final = 500  # notes that are also searched at the end; all are read
 MEMORY_METRIC: Final = 'session_mgmt_memory_bytes{kind="anonymous"}'
 _MEMORY_SAMPLES_MAX: Final = 600
+_METRICS_S_MAX: Final = 5.0
 _FIRST_S: Final = 20.0  # for the first answer
 
 Report = Callable[[str, int, int], None]
@@ -32,6 +33,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     clients: int = 10
     seconds: float = 30.0
+    calls: int = 0  # of each client at most; 0: as many as the time allows
     mix: Mapping[str, int] = msgspec.field(default_factory=lambda: dict(MIX))
     keys: tuple[str, ...] = ()  # handed round
     ca_file: str | None = None
@@ -101,6 +103,8 @@ class LoadTest:
             await asyncio.gather(*lives)
             seconds = time.perf_counter() - began
             beside.cancel()
+            await asyncio.wait([beside])
+            await self._sample_memory(began)
             interrupted = self._stop.is_set()
             self._stop.clear()  # another SIGINT ends the looking up too
             await self._look_up()
@@ -143,8 +147,10 @@ class LoadTest:
 
     def _lives(self, began: float) -> list[Awaitable[None]]:
         async def live(worker: Worker) -> None:
-            while self._goes_on(began):
+            calls = 0
+            while self._goes_on(began) and not (self._plan.calls and calls == self._plan.calls):
                 await worker.step(began)
+                calls += 1
 
         return [live(worker) for worker in self._workers]
 
@@ -172,17 +178,18 @@ class LoadTest:
     async def _watch(self, began: float) -> None:
         """Show how far it is; ask the service for its memory now and then."""
         plan = self._plan
-        every_s = max(1.0, plan.seconds / _MEMORY_SAMPLES_MAX)
-        place = place_of(plan.metrics, plan.ca_file) if plan.metrics else None
-        connection = Connection(place, 5.0) if place else None
         while True:
             at_s = time.perf_counter() - began
             self._report("load", min(int(at_s), int(plan.seconds)), int(plan.seconds))
-            if connection is not None and place is not None:
-                memory = await _memory(connection, place, plan.keys)
-                if memory is not None:
-                    self._memory.append((round(at_s, 1), memory))
-            await asyncio.sleep(every_s)
+            await self._sample_memory(began)
+            await asyncio.sleep(max(1.0, plan.seconds / _MEMORY_SAMPLES_MAX))
+
+    async def _sample_memory(self, began: float) -> None:
+        plan = self._plan
+        if plan.metrics:
+            found = await _memory(place_of(plan.metrics, plan.ca_file), plan.keys)
+            if found is not None:
+                self._memory.append((round(time.perf_counter() - began, 1), found))
 
     async def _look_up(self) -> None:
         """Read every acknowledged note by its position, then search some."""
@@ -238,13 +245,16 @@ def _check(plan: Plan) -> None:
         raise InputError(f"--mix: give shares of {', '.join(MIX)}, as in remember=3,search=6")
 
 
-async def _memory(connection: Connection, place: Place, keys: Sequence[str]) -> float | None:
+async def _memory(place: Place, keys: Sequence[str]) -> float | None:
     """The service's own memory in MB; None where it does not tell."""
     headers = {"authorization": f"Bearer {keys[0]}"} if keys else {}
+    connection = Connection(place, _METRICS_S_MAX)
     try:
         answer = await connection.ask("GET", place.path, headers)
     except RequestFailed:
         return None
+    finally:
+        await connection.close()
     for line in answer.body.decode("utf-8", "replace").splitlines():
         if line.startswith(MEMORY_METRIC):
             return round(float(line.rpartition(" ")[2]) / 1e6, 1)

@@ -64,6 +64,10 @@ class Tally:
         return out
 
     @property
+    def answers(self) -> int:
+        return sum(len(took) for took in self._took.values())
+
+    @property
     def tools(self) -> list[str]:
         return sorted(self._took)
 
