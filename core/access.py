@@ -73,3 +73,13 @@ def tools_of(role: Role, scopes: tuple[str, ...] = ()) -> frozenset[str]:
     if not scopes:
         return allowed | {METRICS} if role is Role.ADMIN else allowed
     return frozenset(scopes) & (allowed | {METRICS})
+
+
+def refusal(principal: Principal, tool: str) -> AccessError:
+    """Why this principal may not call a tool, and the mend."""
+    needed = next((role for role, tools in _ROLE_TOOLS.items() if tool in tools), Role.ADMIN)
+    if tool in _ROLE_TOOLS[principal.role]:
+        why = f"this key of {principal.name} does not cover it; ask for one with the scope {tool}"
+    else:
+        why = f"{principal.name} has the role {principal.role.value}; it takes {needed.value}"
+    return AccessError(f"{tool} is not allowed: {why}")

@@ -123,6 +123,7 @@ class App:
         project: str | None = None,
         session: str | None = None,
         key: str | None = None,
+        actor: str = "user",
     ) -> Receipt:
         """Store a reflection. The same key with the same content is stored once; with other content it is refused."""
         if not text.strip():
@@ -132,7 +133,8 @@ class App:
                 f"a reflection holds at most {REFLECTION_BYTES_MAX} bytes; shorten it or split it"
             )
         stored = ReflectionStored(text, tuple(tags), project or "", session or "")
-        receipt = self.append_own(EventType.REFLECTION_STORED, msgspec.json.encode(stored), session, key)
+        payload = msgspec.json.encode(stored)
+        receipt = self.append_own(EventType.REFLECTION_STORED, payload, session, key, actor)
         if receipt.changed:
             raise IdempotencyConflictError(
                 f"the key {key!r} was used at position {receipt.position} for another reflection; use a new key"

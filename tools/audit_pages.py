@@ -1,17 +1,24 @@
 """The audit a page at a time, the newest first."""
 
+from collections.abc import Callable, Iterable
+
 from session_mgmt_mcp.adapters.mcp.services import AuditQuestion
+from session_mgmt_mcp.core.envelope import Event
 from session_mgmt_mcp.projections.audit import AuditFilters, AuditRow, audit_rows
 from session_mgmt_mcp.projections.own_events import EventIds, own_events
 from session_mgmt_mcp.projections.sessions import resolve_session
 from session_mgmt_mcp.tools.app import App
 
+Own = Callable[[App], Iterable[Event]]
 
-def page(app: App, question: AuditQuestion, limit: int) -> tuple[list[AuditRow], int | None]:
+
+def page(
+    app: App, question: AuditQuestion, limit: int, own: Own = lambda app: own_events(app.log)
+) -> tuple[list[AuditRow], int | None]:
     """The newest rows below `question.below`, newest first, and where older ones go on. Raises InputError.
 
     An event's rows are never parted: where a page would end within one, it ends before it. Only an event with more rows
-    than a page holds is cut to its last ones.
+    than a page holds is cut to its last ones. `own`: events that the views have no row of, in order of position.
     """
     session, project = question.session, question.project
     folders = app.views.projects().widened(project) if project is not None else None
@@ -26,7 +33,7 @@ def page(app: App, question: AuditQuestion, limit: int) -> tuple[list[AuditRow],
             before=question.before,
             below_position=question.below or 0,
         )
-        rows = list(audit_rows(files, own_events(app.log), EventIds(app.log), filters, limit + 1))
+        rows = list(audit_rows(files, own(app), EventIds(app.log), filters, limit + 1))
     if len(rows) <= limit:
         return rows[::-1], None
     rest = rows[0].position

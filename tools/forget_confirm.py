@@ -19,7 +19,7 @@ def preview(app: App, choice: Choice) -> Preview:
     return _preview(app, choice, forgetting.plan(app, _selectors(choice), _silent))
 
 
-def confirmed(app: App, choice: Choice, code: str, reason: str) -> Forgotten | Preview:
+def confirmed(app: App, choice: Choice, code: str, reason: str, actor: str = "user") -> Forgotten | Preview:
     """Forget it, where the code stands for what would be forgotten of the log as it was then; else a new preview.
 
     What the same choice names of the events appended since goes too: the calls of these two steps are recorded as well,
@@ -32,7 +32,8 @@ def confirmed(app: App, choice: Choice, code: str, reason: str) -> Forgotten | P
         raise InputError(f"confirm={code[:40]!r} is no code of forget; call it without confirm to get one")
     if planned.empty or _digest(app, choice, planned, int(head)) != digest:
         return _preview(app, choice, planned)
-    report = forgetting.carry_out(app, selectors, planned, reason, _silent, wait_s=HOLDERS_WAIT_S)
+    wait_s = HOLDERS_WAIT_S
+    report = forgetting.carry_out(app, selectors, planned, reason, _silent, wait_s=wait_s, actor=actor)
     return Forgotten(report.forgotten + report.completed, report.transcripts, report.findings)
 
 

@@ -100,14 +100,19 @@ def _drop_notes(folder: str) -> None:
 
 
 def take_out(
-    log: FileLog, positions: Collection[int], keys_of: Collection[int], reason: str, say: Say
+    log: FileLog,
+    positions: Collection[int],
+    keys_of: Collection[int],
+    reason: str,
+    say: Say,
+    actor: str = "user",
 ) -> None:
     """Forget in log and views. `keys_of`: those of the positions whose facts are to stay hidden. Completed by `complete`."""
     begin(log.folder, positions)
     keys = action_keys_of(log, Path(log.folder), keys_of)
     left, share = iter(keys), -(-len(keys) // len(positions))
     # Which tombstone has a key does not matter; that none becomes huge does.
-    core.forget(log, positions, lambda chunk: list(islice(left, share * len(chunk))), reason, say)
+    core.forget(log, positions, lambda chunk: list(islice(left, share * len(chunk))), reason, say, actor)
     make_views(log, positions, say)
     end(log.folder)
 

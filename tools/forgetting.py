@@ -37,7 +37,14 @@ def plan(app: App, selectors: Selectors, say: Say) -> Plan:
 
 
 def carry_out(
-    app: App, selectors: Selectors, planned: Plan, reason: str, say: Say, *, wait_s: float | None = None
+    app: App,
+    selectors: Selectors,
+    planned: Plan,
+    reason: str,
+    say: Say,
+    *,
+    wait_s: float | None = None,
+    actor: str = "user",
 ) -> ForgetReport:
     """Forget what was planned, and what was appended since and is chosen by the same selectors.
 
@@ -55,7 +62,7 @@ def carry_out(
         since = select(app, selectors, say, after=planned.selection.head)
         selection = joined(app, planned.selection, since)
         positions = [e.position for e in events_at(app, selection.positions) if e.payload is not None]
-        files = _take_out(app, selectors, selection, positions, reason, say)
+        files = _take_out(app, selectors, selection, positions, reason, say, actor)
         if positions:
             keep_briefs(app.log, say)  # they were removed with the rest
     report = ForgetReport(
@@ -91,14 +98,20 @@ def followed_up(app: App, report: ForgetReport, wait_s: float | None = None) -> 
 
 
 def _take_out(
-    app: App, selectors: Selectors, selection: Selection, positions: list[int], reason: str, say: Say
+    app: App,
+    selectors: Selectors,
+    selection: Selection,
+    positions: list[int],
+    reason: str,
+    say: Say,
+    actor: str,
 ) -> Cleaned:
     """The files first: once the payloads are gone, nobody knows any more what to look for."""
     traces = _traces(app, selectors, selection)
     files = forget_files.clean(app.log.folder, traces)
     if positions:
         said = redact(reason.encode()).decode("utf-8", "replace")
-        forget_finish.take_out(app.log, positions, selection.named, said, say)
+        forget_finish.take_out(app.log, positions, selection.named, said, say, actor)
     return files
 
 

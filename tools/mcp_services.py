@@ -45,6 +45,7 @@ class McpServices:
     def __init__(self, app: App) -> None:
         self._opened, self._log_file = app, _identity(app.folder)
         self._lock = Lock()
+        self.actor = "assistant"
 
     @property
     def _app(self) -> App:
@@ -128,14 +129,14 @@ class McpServices:
     def checkpoint(self, caller: Caller, session: str | None, note: str, key: str | None) -> Marked:
         from session_mgmt_mcp.tools import lifecycle
 
-        done = lifecycle.checkpoint(self._app, self._session(caller, session), note, key, "assistant")
+        done = lifecycle.checkpoint(self._app, self._session(caller, session), note, key, self.actor)
         self._after_append()
         return Marked(done.session, done.position, done.appended, done.text, done.score)
 
     def end(self, caller: Caller, session: str | None, note: str, key: str | None) -> Marked:
         from session_mgmt_mcp.tools import lifecycle
 
-        done = lifecycle.end(self._app, self._session(caller, session), note, key, "assistant")
+        done = lifecycle.end(self._app, self._session(caller, session), note, key, self.actor)
         self._after_append()
         return Marked(done.session, done.position, done.appended, done.text)
 
@@ -195,12 +196,12 @@ class McpServices:
         if wanted.session:
             session = self._app.views.session(wanted.session).session
             wanted = msgspec.structs.replace(wanted, session=session)
-        return permissions.grant(self._app, wanted, key=key, actor="assistant")
+        return permissions.grant(self._app, wanted, key=key, actor=self.actor)
 
     def revoke(self, caller: Caller, grant: str, reason: str, key: str | None) -> tuple[Grant, bool]:
         from session_mgmt_mcp.tools import permissions
 
-        return permissions.revoke(self._app, grant, reason, key=key, actor="assistant")
+        return permissions.revoke(self._app, grant, reason, key=key, actor=self.actor)
 
     def check(self, caller: Caller, asked: Asked) -> Decision:
         from session_mgmt_mcp.tools import permissions

@@ -47,7 +47,7 @@ def status(values: dict[str, Any], *, detailed: bool) -> str:
         return json.dumps(values, ensure_ascii=False, indent=1, default=str)
     views = values.get("views") or {}
     lines = [
-        f"{values.get('position', 0):,} events recorded in {values.get('folder', '?')}",
+        f"{values.get('events', values.get('position', 0)):,} events recorded in {values.get('folder', '?')}",
         f"{views.get('sessions', 0):,} sessions, {views.get('actions', 0):,} actions",
         _capture(values),
         _search(views),
@@ -66,7 +66,9 @@ def _capture(values: dict[str, Any]) -> str:
 
 
 def _search(views: dict[str, Any]) -> str:
-    vectors = views.get("vectors") or {}
+    vectors = views.get("vectors")
+    if vectors is None:
+        return "search finds everything recorded by its words"
     waiting, passages = vectors.get("waiting", 0), vectors.get("passages", 0)
     meaning = f"by meaning {passages:,} of {passages + waiting:,} passages"
     if vectors.get("unavailable"):

@@ -43,6 +43,7 @@ def forget(
     action_keys: Keys,
     reason: str = "",
     progress: Progress | None = None,
+    actor: str = "user",
 ) -> Manifest:
     """Remove the payloads at these positions for good. Caller holds maintenance.lock; projections are to be rebuilt.
 
@@ -62,7 +63,7 @@ def forget(
         raise InputError(f"position {own[0]} says what was forgotten; without it that would come back")
     chunks = [wanted[at : at + CHUNK_EVENTS] for at in range(0, len(wanted), CHUNK_EVENTS)]
     # All of them before the first is appended: the views that know the keys then still show what is to be forgotten.
-    _append(log, [_tombstone(log, chunk, action_keys, reason) for chunk in chunks])
+    _append(log, [_tombstone(log, chunk, action_keys, reason) for chunk in chunks], actor)
     return _remove(log, wanted, progress)
 
 
@@ -157,7 +158,7 @@ def _tombstone(log: FileLog, positions: Sequence[int], keys: Keys, reason: str) 
     return PayloadForgotten(ranges_of(positions), ids, tuple(keys(positions)), reason, texts)
 
 
-def _append(log: FileLog, forgotten: Iterable[PayloadForgotten]) -> None:
+def _append(log: FileLog, forgotten: Iterable[PayloadForgotten], actor: str = "user") -> None:
     """Append the tombstones, all at once where one frame can hold them."""
     events: list[NewEvent] = []
     size = 0
@@ -169,7 +170,7 @@ def _append(log: FileLog, forgotten: Iterable[PayloadForgotten]) -> None:
             SCHEMA_VERSION,
             now,
             now,
-            "user",
+            actor,
             Source.COMMAND,
         )
         payload = msgspec.json.encode(tombstone)
