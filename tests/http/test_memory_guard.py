@@ -1,10 +1,13 @@
 """A bound on the service's own memory: caches go first, then new work waits, and nothing else is lost."""
 
+import contextlib
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from service_process import Answer, ServiceProcess, request
 
 from session_mgmt_mcp.core.access import AccessError
 from session_mgmt_mcp.tools.app import App
@@ -136,3 +139,34 @@ def test_memory_that_is_its_own_is_told_from_mapped_files() -> None:
     give_back()
     left = memory_now().anonymous
     assert left is not None and left < grown
+
+
+@pytest.mark.slow
+def test_a_running_service_over_its_bound_refuses_work_and_loses_nothing(tmp_path: Path) -> None:
+    settings = tmp_path / "data.config" / "session-mgmt-mcp" / "config.toml"
+    settings.parent.mkdir(parents=True)
+
+    def bound(mib: int) -> None:
+        settings.write_text(f"max_memory_mb = {mib}\n")
+        service.process.send_signal(signal.SIGHUP)
+        service.until("READY=1")
+
+    def until_ready_is(status: int) -> Answer:
+        with contextlib.closing(service.connection()) as connection:
+            while (answer := request(connection, "GET", "/ready")).status != status:
+                pass  # asked anew until the test's guard ends the service
+        return answer
+
+    with ServiceProcess(tmp_path / "data") as service:
+        before = service.call("remember", {"text": "dates are UTC"})
+        assert before.status == 200
+        bound(16)
+        assert until_ready_is(503).json["checks"]["memory"] != "ok"
+        refused = service.call("remember", {"text": "while it is over"})
+        assert refused.status == 503 and refused.headers["retry-after"]
+        assert service.ask("GET", "/health").status == 200
+        assert b"session_mgmt_memory_limit_bytes 1.6777216e+07" in service.ask("GET", "/metrics").body
+        bound(0)
+        until_ready_is(200)
+        assert "UTC" in service.call("search", {"query": "dates"}).text
+        assert service.stop() == 0
