@@ -34,6 +34,7 @@ _MESSAGES: Final = {
     400: "this is no HTTP request; send HTTP/1.1 as RFC 9112 has it",
     408: "the head of the request did not arrive in time; send it at once",
     431: f"the head of the request is too large: at most {HEADERS_MAX} headers and {HEAD_BYTES_MAX} bytes",
+    505: "this version of HTTP is not spoken here; send HTTP/1.1",
     501: "this transfer coding is not understood; send the body chunked, or with a Content-Length",
 }
 
@@ -62,6 +63,8 @@ def _check(request: h11.Request) -> None:
     size = sum(len(name) + len(value) + 4 for name, value in request.headers) + len(request.target)
     if len(request.headers) > HEADERS_MAX or size > HEAD_BYTES_MAX:
         raise h11.RemoteProtocolError("too large a head", error_status_hint=431)
+    if request.http_version not in (b"1.0", b"1.1"):
+        raise h11.RemoteProtocolError("another version", error_status_hint=505)
     names = {name for name, _ in request.headers}
     if b"transfer-encoding" in names and (b"content-length" in names or request.http_version < b"1.1"):
         # h11 lets the chunks win; a proxy that believes the length would see another request in them (RFC 9112, 6.1)
