@@ -44,7 +44,7 @@ class Principal(NamedTuple):
 class AccessError(SessionMgmtError):
     """A request is refused: `status` is HTTP's (401, 403, 429, 503, …), `reason` a short word for audit and metrics.
 
-    Reasons: no_key, unknown_key, expired, revoked, role, project, rate, host, origin, body, busy.
+    Reasons: no_key, unknown_key, expired, revoked, guessing, role, project, rate, host, origin, body, busy, settings.
     """
 
     kind = "access"

@@ -83,6 +83,6 @@ def _too_often(wait_s: float) -> AccessError:
         f"too many requests without a valid key; try again in {wait} s, with the key that "
         "`session-mgmt-mcp keys create` printed",
         status=429,
-        reason="rate",
+        reason="guessing",
         retry_after_s=wait,
     )

@@ -21,7 +21,7 @@ ENDPOINTS: Final = ("mcp", "health", "ready", "metrics", "other")
 OUTCOMES: Final = ("ok", "error", "denied", "failed")
 ERRORS: Final = ("error", "failed")  # outcomes that are errors; what was denied is counted by its reason
 REASONS: Final = (
-    *("no_key", "unknown_key", "expired", "revoked", "role", "project"),
+    *("no_key", "unknown_key", "expired", "revoked", "guessing", "role", "project"),
     *("rate", "host", "origin", "body", "busy", "settings"),
 )
 REASONS_MAX: Final = 32
