@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from session_mgmt_mcp.core.settings import DATA_DIR_VARIABLE
 
 START_S_MAX: Final = 120.0
 STOP_S_MAX: Final = 60.0
-_POLL_S: Final = 0.02
+_POLL_S: Final = 0.05
 
 
 class ServiceFailed(SessionMgmtError):
@@ -30,13 +31,22 @@ class ServiceFailed(SessionMgmtError):
 class OwnService:
     """`serve --http` on loopback without keys, with no settings but these, on the data folder `folder`."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, port: int = 0) -> None:
-        """`settings`: more variables; `port` 0: any free one. The service's log is `<folder>.log`."""
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        port: int = 0,
+        listening: socket.socket | None = None,
+    ) -> None:
+        """`settings`: more variables; `port` 0: any free one; `listening`: a socket to hand over as systemd does, which
+        holds connections while none serves. The service's log is `<folder>.log`.
+        """
         self.folder = folder
         self.log = folder.with_name(folder.name + ".log")
         self.pid = 0
         self.url = ""
         self._port = port
+        self._listening = listening
         self._settings = dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -56,21 +66,11 @@ class OwnService:
 
     def start(self) -> float:
         """Start it and wait until it is ready; seconds from the start until then. Raises ServiceFailed."""
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "session_mgmt_mcp",
-            "serve",
-            "--http",
-            "--port",
-            str(self._port),
-            "--json",
-        ]
         began = time.monotonic()
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
-                command,
+                self._command(),
+                pass_fds=() if self._listening is None else (self._listening.fileno(),),
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -85,8 +85,10 @@ class OwnService:
         self.pid = self._process.pid
         self._port = int(self.base.rpartition(":")[2])  # a later start takes the same
         while not self._is_ready():
-            if self._process.poll() is not None or time.monotonic() - began > START_S_MAX:
-                raise self._failed("it was not ready")
+            if self._process.poll() is not None:
+                raise self._failed(f"it ended with exit code {self._process.returncode}")
+            if time.monotonic() - began > START_S_MAX:
+                raise self._failed(f"it was not ready after {START_S_MAX:g} s")
             time.sleep(_POLL_S)
         return time.monotonic() - began
 
@@ -106,6 +108,23 @@ class OwnService:
         except subprocess.TimeoutExpired:
             self._process.kill()
         return self._reap()
+
+    def _command(self) -> list[str]:
+        serve = [
+            sys.executable,
+            "-P",
+            "-m",
+            "session_mgmt_mcp",
+            "serve",
+            "--http",
+            "--port",
+            str(self._port),
+            "--json",
+        ]
+        if self._listening is None:
+            return serve
+        script = f'exec 3<&{self._listening.fileno()}; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'
+        return ["sh", "-c", script, "sh", *serve]
 
     def _reap(self) -> int:
         assert self._process is not None

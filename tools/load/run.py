@@ -82,6 +82,7 @@ class LoadTest:
         self._plan, self._report = plan, report
         self._place = place_of(plan.url, plan.ca_file)
         self._stop = asyncio.Event()
+        self._interrupted = False
         self._memory: list[tuple[float, float]] = []
         run = secrets.token_hex(4)
         self._workers = [
@@ -93,7 +94,7 @@ class LoadTest:
         """Raises InputError where the service does not answer at all. SIGINT ends the load; what was stored is looked up."""
         plan = self._plan
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGINT, self._stop.set)
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
         try:
             if not plan.health:
                 await self._first_answer()
@@ -105,13 +106,20 @@ class LoadTest:
             beside.cancel()
             await asyncio.wait([beside])
             await self._sample_memory(began)
-            interrupted = self._stop.is_set()
             self._stop.clear()  # another SIGINT ends the looking up too
             await self._look_up()
         finally:
             loop.remove_signal_handler(signal.SIGINT)
             await asyncio.gather(*(worker.close() for worker in self._workers))
-        return self._result(seconds, interrupted or self._stop.is_set())
+        return self._result(seconds)
+
+    def stop(self) -> None:
+        """End the load; what was stored is looked up."""
+        self._stop.set()
+
+    def _interrupt(self) -> None:
+        self._interrupted = True
+        self._stop.set()
 
     def over_time(self, seconds: float, parts: int) -> dict[str, list[tuple[float, float, float, float]]]:
         """By tool: (second, answers/s, p50 ms, p99 ms) of so many parts of the load."""
@@ -211,7 +219,7 @@ class LoadTest:
 
         await asyncio.gather(*(look(worker) for worker in self._workers))
 
-    def _result(self, seconds: float, interrupted: bool) -> LoadReport:
+    def _result(self, seconds: float) -> LoadReport:
         tally, workers = self.tally, self._workers
         tools = tally.figures(seconds)
         answers = sum(found.answers for found in tools.values())
@@ -231,7 +239,7 @@ class LoadTest:
             wrong=sum(worker.wrong for worker in workers),
             findings=[said for worker in workers for said in worker.findings][:FINDINGS_MAX],
             memory_mb=self._memory,
-            interrupted=interrupted,
+            interrupted=self._interrupted,
         )
 
 
