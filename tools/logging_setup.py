@@ -1,7 +1,7 @@
 """The service's log: JSON lines on stderr or in a file of its own that is rotated. One process writes there.
 
-A line never holds what was asked or answered. So of an exception it has the kind and where it was raised, not the message,
-which may quote a request; and of the SDK's records the text before values are filled in.
+A line never holds what was asked or answered. So of an exception in a request it has the kind and where it was raised, not the
+message, which may quote it; and of the SDK's records the text before values are filled in.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from session_mgmt_mcp.core.access import PRINCIPAL
 from session_mgmt_mcp.core.config import ServiceSettings
-from session_mgmt_mcp.core.errors import SettingsError
+from session_mgmt_mcp.core.errors import SessionMgmtError, SettingsError
 from session_mgmt_mcp.core.requests import REQUEST
 
 FILE_NAME: Final = "session-mgmt-mcp.log"
@@ -70,7 +70,10 @@ def _of_request() -> dict[str, Any]:
 
 
 def _kind(error: BaseException) -> str:
+    """Its class; where no request is at hand also what the system, an import or this program says of itself."""
     name = type(error).__qualname__
+    if REQUEST.get() is None and isinstance(error, (OSError, ImportError, SessionMgmtError)):
+        return f"{name}: {error}"[:_MESSAGE_CHARACTERS_MAX]
     return f"{name}: {error.strerror}" if isinstance(error, OSError) and error.strerror else name
 
 

@@ -79,14 +79,27 @@ def test_an_exception_is_its_kind_and_place_without_what_it_quotes(log: Logs, fi
         except ValueError as error:
             raise OSError(28, "No space left on device", "/a/secret name") from error
 
+    request = REQUEST.set(Request("abcdef0123456789", "10.0.0.7"))
     try:
         fail()
     except OSError:
         logger.exception("a request failed")
+    REQUEST.reset(request)
     (line,) = _lines(file)
     assert line["exception"] == "OSError: No space left on device"
     assert line["frames"][-1].endswith(" fail")
     assert "secret" not in file.read_text()
+
+
+def test_an_exception_beside_all_requests_says_what_to_mend(log: Logs, file: Path) -> None:
+    for error in (
+        ImportError("no module named x"),
+        SettingsError("rate_limit is 'x'"),
+        ValueError("a payload"),
+    ):
+        logger.error("upkeep failed", exc_info=error)
+    said = [line["exception"] for line in _lines(file)]
+    assert said == ["ImportError: no module named x", "SettingsError: rate_limit is 'x'", "ValueError"]
 
 
 def test_records_of_the_sdk_keep_their_text_and_lose_what_it_quotes(log: Logs, file: Path) -> None:
