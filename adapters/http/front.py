@@ -35,13 +35,7 @@ class Front:
         endpoint = _ENDPOINTS.get(path, "other")
         call = Call()
         scope.setdefault("state", {})["call"] = call
-        started: list[int] = []
-
-        async def watched(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                started.append(message["status"])
-            await send(message)
-
+        seen = _Exchange(receive, send)
         metrics = self._ports.metrics
         began = time.perf_counter()
         counted = endpoint == "mcp"
@@ -49,18 +43,18 @@ class Front:
             metrics.in_flight(1)
         outcome = "failed"
         try:
-            await self._answer(path, scope, receive, watched)
+            await self._answer(path, scope, seen.receive, seen.send)
             # that the service is not ready is a right answer to the question whether it is
-            outcome = "ok" if endpoint == "ready" else _outcome(started, call)
+            outcome = "ok" if endpoint == "ready" else _outcome(seen.status, call)
         except AccessError as error:
             outcome = "denied"
-            await self._refused(error, scope, endpoint, call, None if started else watched)
+            await self._refused(error, scope, endpoint, call, None if seen.status else seen.send)
         except Exception:
             logger.exception("a request to %s failed", path)
-            if started:
+            if seen.status:
                 raise  # the server cuts the connection: half an answer must not look whole
             await send_complaint(
-                watched,
+                seen.send,
                 500,
                 "failed",
                 "this is a fault of the service, not of the request; its log says more",
@@ -68,6 +62,7 @@ class Front:
         finally:
             if counted:
                 metrics.in_flight(-1)
+            call.outcome = outcome = "gone" if outcome == "failed" and seen.gone else outcome
             metrics.observe(endpoint, call.tool, outcome, time.perf_counter() - began)
 
     async def _answer(self, path: str, scope: Any, receive: Any, send: Any) -> None:
@@ -100,9 +95,35 @@ class Front:
             await send({"type": "websocket.close", "code": 1000})
 
 
-def _outcome(started: list[int], call: Call) -> str:
-    if not started or started[0] >= 500:
+class _Exchange:
+    """What was seen of a request's exchange."""
+
+    def __init__(self, receive: Any, send: Any) -> None:
+        self._receive = receive
+        self._send = send
+        self._whole = False
+        self.status = 0
+        """Of the answer; 0 before it began."""
+        self.gone = False
+        """Whether the client went away before the answer was whole."""
+
+    async def receive(self) -> Any:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and not self._whole:
+            self.gone = True
+        return message
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._whole = True
+        await self._send(message)
+
+
+def _outcome(status: int, call: Call) -> str:
+    if not status or status >= 500:
         return "failed"
-    if started[0] in (401, 403, 429):
+    if status in (401, 403, 429):
         return "denied"
-    return "error" if started[0] >= 400 else call.outcome or "ok"
+    return "error" if status >= 400 else call.outcome or "ok"

@@ -18,7 +18,7 @@ from session_mgmt_mcp.adapters.http.reading import Reading
 from session_mgmt_mcp.core.access import ADMIN_TOOLS
 
 ENDPOINTS: Final = ("mcp", "health", "ready", "metrics", "other")
-OUTCOMES: Final = ("ok", "error", "denied", "failed")
+OUTCOMES: Final = ("ok", "error", "denied", "failed", "gone")
 ERRORS: Final = ("error", "failed")  # outcomes that are errors; what was denied is counted by its reason
 REASONS: Final = (
     *("no_key", "unknown_key", "expired", "revoked", "guessing", "role", "project"),
@@ -51,7 +51,7 @@ class ServiceMetrics:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "session_mgmt_requests",
-            "Requests answered. outcome: ok, error (the request was wrong), denied, failed (the service's fault).",
+            "Requests. outcome: ok, error (the request was wrong), denied, failed (the service's fault), gone (the client).",
             ("endpoint", "tool", "outcome"),
             registry=registry,
         )

@@ -27,7 +27,7 @@ class Call:
         self.tool = ""
         """Of a tools/call that was served."""
         self.outcome = ""
-        """ok, error or denied, where the answer's status alone does not tell."""
+        """ok, error, denied or failed, where the answer's status alone does not tell; in the end that of the whole request."""
 
 
 class Authenticator(Protocol):
@@ -54,7 +54,9 @@ class Metrics(Protocol):
     """Counts requests. `endpoint`: mcp, health, ready, metrics, other; `tool`: of a tools/call, else ""."""
 
     def observe(self, endpoint: str, tool: str, outcome: str, seconds: float) -> None:
-        """A request that was answered. `outcome`: ok, error (the tool's or the protocol's), denied, failed (ours)."""
+        """A request that is over. `outcome`: ok, error (the tool's or the protocol's), denied, failed (ours), gone (the client
+        went away before it was answered).
+        """
 
     def denied(self, reason: str) -> None:
         """A request that was turned away; `reason`: that of the AccessError."""

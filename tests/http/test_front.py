@@ -152,6 +152,32 @@ def test_the_tool_that_was_called_is_counted() -> None:
     assert counted.seen == [("mcp", "search", "error")]
 
 
+@pytest.mark.parametrize("started", [False, True])
+def test_a_client_that_goes_away_before_its_answer_is_no_failure_of_the_service(started: bool) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["state"]["call"].tool, scope["state"]["call"].outcome = "search", "failed"
+        if started:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    counted = Counted()
+    front = Front({"/mcp": app}, Health(_Ready(True)), Ports(metrics=counted, audit=counted.audit))
+    asyncio.run(ask(front, scope_of(), ends="gone"))
+    assert counted.seen == [("mcp", "search", "gone")]
+
+
+def test_a_client_that_leaves_once_it_was_answered_is_as_good_as_any() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await echo(scope, receive, send)
+        assert (await receive())["type"] == "http.disconnect"
+
+    counted = Counted()
+    front = Front({"/mcp": app}, Health(_Ready(True)), Ports(metrics=counted, audit=counted.audit))
+    asyncio.run(ask(front, scope_of(), ends="gone"))
+    assert counted.seen == [("mcp", "", "ok")]
+
+
 def test_that_it_is_not_ready_is_no_failure() -> None:
     counted = Counted()
     front = Front({}, Health(_Ready(False)), Ports(metrics=counted))
