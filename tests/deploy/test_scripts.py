@@ -1,0 +1,299 @@
+"""deploy/scripts and the installer, run on real data folders; the machine's own systemd is never asked."""
+
+import http.server
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from docker_kit import DEPLOY, ROOT, program, run
+from service_process import ServiceProcess
+
+from session_mgmt_mcp.tools.app import App
+from session_mgmt_mcp.tools.cli import main
+
+SCRIPTS = DEPLOY / "scripts"
+INSTALL = DEPLOY / "systemd" / "install.sh"
+FAKE_PROGRAM = "import sys\n\ndef main():\n    print('{version}')\n"
+
+
+class Place:
+    """A data folder, settings that name it, and a folder for backups."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        self.backups = folder / "backups"
+        self.etc = folder / "etc"
+        self.etc.mkdir()
+        self.write(
+            f'# of the test\nSESSION_MGMT_DATA_DIR="{self.data}"\n', f"BACKUP_DESTINATION={self.backups}\n"
+        )
+        self.fake_systemctl = folder / "systemctl"
+
+    def write(self, service: str, deploy: str) -> None:
+        (self.etc / "service.env").write_text(service)
+        (self.etc / "deploy.env").write_text(deploy)
+
+    def remember(self, text: str) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SESSION_MGMT_DATA_DIR", str(self.data))
+            assert main(["remember", text]) == 0
+
+    def script(
+        self, name: str, *options: str, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        clean = {
+            k: v for k, v in os.environ.items() if not k.startswith("SESSION_MGMT_") or k.endswith("_EMBED")
+        }
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return subprocess.run(
+            ["bash", str(SCRIPTS / name), *options],
+            env={**clean, "ETC_DIR": str(self.etc), "SYSTEMCTL": "", "PATH": path, **(env or {})},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+    def events(self) -> int:
+        with App.open(self.data) as app:
+            return app.log.head().position
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(503 if self.path == "/busy" else 200)
+        self.end_headers()
+        self.wfile.write(b'{"status": "told"}')
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def scripts() -> list[Path]:
+    named = [*DEPLOY.rglob("*.sh"), *(ROOT / ".ci").iterdir(), DEPLOY / "docker" / "health"]
+    return [
+        path for path in named if path.is_file() and path.read_bytes().startswith((b"#!", b"# shellcheck"))
+    ]
+
+
+def test_shellcheck_finds_nothing() -> None:
+    assert len(scripts()) > 6
+    done = run(program("shellcheck"), "--external-sources", *scripts(), check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", [*sorted(SCRIPTS.glob("*.sh")), INSTALL], ids=lambda path: path.name)
+def test_a_script_explains_itself_and_refuses_what_it_does_not_know(place: Place, path: Path) -> None:
+    if path.name == "common.sh":
+        assert not os.access(path, os.X_OK), "it is sourced, not run"
+        return
+    assert os.access(path, os.X_OK)
+    shown = place.script(str(path), "--help")
+    assert shown.returncode == 0
+    assert path.name in shown.stdout.splitlines()[0]
+    if path.name != "run.sh":
+        refused = place.script(str(path), "--no-such-option")
+        assert refused.returncode == 2
+        assert "--help" in refused.stderr
+
+
+@pytest.mark.parametrize(("path", "code"), [("/fine", 0), ("/busy", 1)])
+def test_the_probe_says_what_was_answered_and_whether_it_is_well(url: str, path: str, code: int) -> None:
+    done = run(sys.executable, "-I", "-S", SCRIPTS / "probe.py", url + path, check=False)
+    assert done.returncode == code
+    assert json.loads(done.stdout) == {"status": "told"}
+
+
+def test_the_probe_fails_where_nobody_answers() -> None:
+    probe = [sys.executable, "-I", "-S", SCRIPTS / "probe.py"]
+    done = run(*probe, "http://127.0.0.1:1/ready", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "refused" in done.stderr
+    assert run(*probe, "ftp://127.0.0.1/", check=False).returncode == 2
+
+
+def test_settings_files_are_read_and_never_executed(place: Place, tmp_path: Path) -> None:
+    trap = tmp_path / "executed"
+    place.write(
+        f'SESSION_MGMT_DATA_DIR="{place.data}"\nA=$(touch {trap})\nB=`touch {trap}`\ntouch {trap}\n',
+        f"BACKUP_DESTINATION={place.backups}",  # no newline at its end
+    )
+    place.remember("one")
+    assert place.script("backup.sh").returncode == 0
+    assert (place.backups / "BACKUP.json").exists()
+    assert not trap.exists()
+
+
+def test_a_backup_without_a_place_says_where_to_name_one(place: Place) -> None:
+    place.write(f"SESSION_MGMT_DATA_DIR={place.data}\n", "")
+    done = place.script("backup.sh")
+    assert done.returncode == 2
+    assert str(place.etc / "deploy.env") in done.stderr
+
+
+@pytest.mark.slow
+def test_verification_fails_where_a_byte_of_the_backup_changed(place: Place) -> None:
+    place.remember("one")
+    assert place.script("backup.sh").returncode == 0
+    assert place.script("backup.sh", "--verify").returncode == 0
+    (copied,) = (place.backups / "objects").rglob("*/*")
+    copied.chmod(0o600)
+    raw = bytearray(copied.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    copied.write_bytes(raw)
+    assert place.script("backup.sh", "--verify").returncode == 4
+
+
+@pytest.mark.slow
+def test_a_restore_keeps_the_state_before_and_what_no_backup_holds(place: Place) -> None:
+    place.remember("one")
+    assert place.script("backup.sh").returncode == 0
+    place.remember("two")
+    (place.data / "access.json").write_text("{}")
+    done = place.script("restore.sh", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert place.events() == 1
+    assert (place.data / "access.json").read_text() == "{}"
+    (before,) = place.data.parent.glob("data.before-*")
+    place.data = before
+    assert place.events() == 2
+
+
+@pytest.mark.slow
+def test_a_restore_that_is_not_confirmed_changes_nothing(place: Place) -> None:
+    place.remember("one")
+    assert place.script("backup.sh").returncode == 0
+    place.remember("two")
+    assert place.script("restore.sh").returncode == 2
+    assert place.events() == 2
+
+
+@pytest.mark.slow
+def test_a_damaged_backup_is_not_switched_in(place: Place) -> None:
+    place.remember("one")
+    assert place.script("backup.sh").returncode == 0
+    (copied,) = (place.backups / "objects").rglob("*/*")
+    copied.chmod(0o600)
+    copied.write_bytes(copied.read_bytes()[:-1])
+    place.remember("two")
+    assert place.script("restore.sh", "--yes").returncode == 4
+    assert place.events() == 2
+
+
+@pytest.mark.slow
+def test_a_restore_after_which_the_service_is_not_ready_is_taken_back(place: Place) -> None:
+    place.remember("one")
+    assert place.script("backup.sh").returncode == 0
+    place.remember("two")
+    place.fake_systemctl.write_text(f'#!/bin/sh\necho "$*" >>{place.etc}/told\n')
+    place.fake_systemctl.chmod(0o755)
+    away = {"SYSTEMCTL": str(place.fake_systemctl), "HEALTH_URL": "http://127.0.0.1:1", "READY_WITHIN_S": "1"}
+    done = place.script("restore.sh", "--yes", env=away)
+    assert done.returncode == 1
+    assert place.events() == 2
+    told = [
+        line.split()[0]
+        for line in (place.etc / "told").read_text().splitlines()
+        if not line.startswith("cat")
+    ]
+    assert told == ["stop", "start", "stop", "start"]
+
+
+@pytest.mark.slow
+def test_the_health_check_tells_a_ready_service_from_one_that_is_gone(place: Place) -> None:
+    place.remember("one")
+    assert place.script("backup.sh").returncode == 0
+    with ServiceProcess(place.data) as service:
+        url = service.addresses["mcp"].removesuffix("/mcp")
+        place.remember("two")  # beside the service
+        well = place.script("health-check.sh", "--url", url, "--disk-max", "100", "--backup-age-max", "1")
+        assert well.returncode == 0, well.stdout
+        assert [line.split()[:2] for line in well.stdout.splitlines()] == [
+            ["ok", "/health:"], ["ok", "/ready:"], ["ok", "disk:"], ["ok", "backup:"],
+        ]  # fmt: skip
+    gone = place.script("health-check.sh", "--url", url, "--disk-max", "0", "--backup-age-max", "0")
+    assert gone.returncode == 1
+    assert [line.split()[0] for line in gone.stdout.splitlines()] == ["FAILED"] * 4
+
+
+# -- the installer ------------------------------------------------------------------------------------------------
+
+
+def fake_wheel(folder: Path, version: str) -> Path:
+    """A package that is quickly installed and says its version."""
+    path = folder / f"session_mgmt_mcp-{version}-py3-none-any.whl"
+    info = f"session_mgmt_mcp-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("session_mgmt_fake.py", FAKE_PROGRAM.format(version=version))
+        wheel.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: session-mgmt-mcp\nVersion: {version}\n"
+        )
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(
+            f"{info}/entry_points.txt", "[console_scripts]\nsession-mgmt-mcp = session_mgmt_fake:main\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
+    return path
+
+
+def test_what_is_neither_wheel_nor_clone_is_not_installed(place: Place, tmp_path: Path) -> None:
+    done = place.script(str(INSTALL), "--root", str(tmp_path / "root"), "--source", str(place.etc))
+    assert done.returncode == 2
+    assert str(place.etc) in done.stderr
+    assert not (tmp_path / "root/opt/session-mgmt/current").exists()
+
+
+@pytest.mark.slow
+def test_releases_are_kept_switched_and_dropped_and_data_stay(place: Place, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    top = root / "opt/session-mgmt"
+
+    def install(*options: str) -> str:
+        done = place.script(str(INSTALL), "--root", str(root), *options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def version() -> str:
+        return run(top / "current/venv/bin/session-mgmt-mcp").stdout.strip()
+
+    wheels = ["--wheels", str(tmp_path), "--keep", "2"]
+    first = fake_wheel(tmp_path, "1.0.0")
+    assert "built 1.0.0-" in install("--source", str(first), *wheels)
+    assert "is there already" in install("--source", str(first), *wheels)
+    assert not (top / "previous").exists()
+    (top / "data/mine").write_text("kept")
+    settings = root / "etc/session-mgmt-mcp/service.env"
+    settings.write_text("MAX_WORKERS=2\n")
+    for release in ("1.1.0", "1.2.0"):
+        install("--source", str(fake_wheel(tmp_path, release)), *wheels)
+        assert version() == release
+    listed = install("--list").split("\n")
+    assert re.fullmatch(r"1\.2\.0-\w{8} current", listed[0])
+    assert re.fullmatch(r"1\.1\.0-\w{8} previous", listed[1])
+    install("--rollback")
+    assert version() == "1.1.0"
+    assert (root / "etc/systemd/system/session-mgmt-mcp.service").exists()
+    install("--uninstall")
+    assert not (top / "releases").exists()
+    assert list((root / "etc/systemd/system").iterdir()) == []
+    assert (top / "data/mine").read_text() == "kept"
+    assert settings.read_text() == "MAX_WORKERS=2\n"
