@@ -84,7 +84,8 @@ class Limits:
 def check_head(scope: Any, settings: ServiceSettings) -> None:
     """Raise AccessError (421, 403, 415, 413) for a request that is not meant for this service, or cannot be served."""
     headers = scope["headers"]
-    named = scope["path"] != METRICS_PATH or is_loopback(settings.metrics_host)
+    metrics_host = settings.metrics_host if settings.metrics_port else settings.http_host
+    named = scope["path"] != METRICS_PATH or is_loopback(metrics_host)
     host = _only(headers, b"host")
     if named and not host_allowed(host, settings.allowed_hosts):  # a scraper asks by address: the key guards
         raise AccessError(

@@ -302,7 +302,8 @@ def test_no_path_but_the_four_leads_anywhere(server: GuardedServer, path: bytes)
     assert path.strip(b"/") not in answer or path == b"/mcp/" or path == b"//mcp"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.slow
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.one_of(
