@@ -6,6 +6,7 @@ from typing import Any
 
 from session_mgmt_mcp import __version__
 from session_mgmt_mcp.adapters.http.ports import Ports, Ready
+from session_mgmt_mcp.core.access import PRINCIPAL, AccessError
 from session_mgmt_mcp.core.config import ServiceSettings
 from session_mgmt_mcp.core.errors import SessionMgmtError
 from session_mgmt_mcp.tools.access_audit import AccessAudit
@@ -66,9 +67,11 @@ class Parts:
 
             from session_mgmt_mcp.adapters.mcp.remote import RemoteServer, behind
             from session_mgmt_mcp.adapters.mcp.server import build_server
+        from session_mgmt_mcp.tools.guarded_services import GuardedServices
         from session_mgmt_mcp.tools.mcp_services import McpServices
 
-        server = build_server(lambda: McpServices(self._app), RemoteServer)
+        server = build_server(lambda: GuardedServices(McpServices(self._app)), RemoteServer)
+        server.on_denied = self._denied
         checked_before = TransportSecuritySettings(enable_dns_rebinding_protection=False)
         sdk_app = server.streamable_http_app(
             stateless_http=True,
@@ -103,6 +106,11 @@ class Parts:
             logger.warning("the stop is not in the log: %s", error)
         self.audit.close()
         self.prober.stop()
+
+    def _denied(self, error: AccessError, what: str) -> None:
+        """A tool, or a session of another's project, was refused to the principal at hand."""
+        self.audit.denied(error, "", PRINCIPAL.get(), what)
+        self.metrics.denied(error.reason)
 
     def _keys(self, settings: ServiceSettings) -> KeyAuthenticator:
         keys = KeyAuthenticator(self._app.folder, settings.admin_key_file or None)

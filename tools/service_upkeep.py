@@ -66,13 +66,11 @@ class Upkeep:
     def _open(self) -> bool:
         try:
             self._app.views.search("anything", limit=1, plain=True)
-        except SessionMgmtError as error:
-            self._trouble = str(error)
-            logger.error("the views cannot be searched: %s", error)
-            return False
-        except Exception as error:  # whatever it is: /ready says so, and it is tried again
-            self._trouble = f"{type(error).__name__}: {error}"
-            logger.exception("the views cannot be searched")
+        except Exception as error:
+            trouble = str(error) if isinstance(error, SessionMgmtError) else type(error).__name__
+            if trouble != self._trouble:
+                logger.error("the views cannot be searched: %s", trouble, exc_info=error)
+            self._trouble = trouble
             return False
         self._trouble = ""
         return True

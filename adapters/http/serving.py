@@ -147,12 +147,16 @@ class Servers:
             stopping.cancel()
 
     async def _end(self, task: "asyncio.Task[None]", server: _Server) -> bool:
-        server.config.timeout_graceful_shutdown = max(1, round(self._drain_s))
+        """Stop a server; whether it was done before the time was up, after which it cuts off what is at work."""
+        seconds = max(1, round(self._drain_s))
+        server.config.timeout_graceful_shutdown = seconds
         server.should_exit = True
-        done, _ = await asyncio.wait([task], timeout=self._drain_s + _OVERTIME_S)
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        done, _ = await asyncio.wait([task], timeout=seconds + _OVERTIME_S)
         if done:
             task.result()
-        return bool(done) and not server.server_state.tasks
+        return bool(done) and clock() - began < seconds
 
 
 def _config(site: Site) -> uvicorn.Config:
