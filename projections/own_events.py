@@ -7,8 +7,10 @@ from typing import TypeVar
 
 import msgspec
 
-from session_mgmt_mcp.core.envelope import Event
+from session_mgmt_mcp.core.envelope import ACCESS_TYPES, Event
 from session_mgmt_mcp.core.events import PayloadForgotten
+from session_mgmt_mcp.core.interpret.json_record import NotAnObjectError
+from session_mgmt_mcp.core.interpret.own import said_of_access
 from session_mgmt_mcp.core.log.forget import tombstone_positions
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.manifest import SegmentEntry
@@ -27,7 +29,12 @@ def own_events(log: FileLog) -> list[Event]:
 
 
 def describe(event: Event) -> str:
-    """What a tombstone says, for people."""
+    """What a tombstone, or an event of access, says, for people."""
+    if event.envelope.event_type in ACCESS_TYPES:
+        try:
+            return said_of_access(event, event.payload or b"")
+        except NotAnObjectError:
+            return "its payload was forgotten, or is damaged"
     try:
         said = _decode(upcast(event).payload or b"")
     except msgspec.MsgspecError:

@@ -7,7 +7,7 @@ everything asked of it (sessions, timelines, counts, names, words) is answered a
 import contextlib
 import re
 from collections.abc import Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Final, NamedTuple
 
 import duckdb
@@ -20,6 +20,7 @@ from session_mgmt_mcp.projections.rows import Row
 from session_mgmt_mcp.projections.tables import quoted
 from session_mgmt_mcp.projections.tail import QueryReader
 
+_NUMBERS: Final = count(1)  # of schemas: several stand in one DuckDB
 _UPWARDS: Final = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|\Z)")
 _UPWARDS_SQL: Final = r"regexp_matches(project, '(?:^|[/\\])\.\.(?:[/\\]|$)')"
 
@@ -93,9 +94,8 @@ class ScopedFiles(QueryFiles):
     Usage and left places name no project, so that there are none. Reads only.
     """
 
-    def __init__(self, files: QueryFiles, scope: Scope, schema: str) -> None:
-        """`schema`: a name no other of the same view has."""
-        self._schema = schema
+    def __init__(self, files: QueryFiles, scope: Scope) -> None:
+        schema = self._schema = f"scope_{next(_NUMBERS)}"
         self.state = files.state
         self.connection = files.connection.cursor()
         run = self.connection.execute
@@ -117,10 +117,9 @@ class ScopedFiles(QueryFiles):
 class ScopedReader(QueryReader):
     """A reader's rows within a scope. Not thread-safe; whoever holds it refreshes the reader first, then this."""
 
-    def __init__(self, reader: QueryReader, scope: Scope, schema: str) -> None:
+    def __init__(self, reader: QueryReader, scope: Scope) -> None:
         self._reader = reader
         self._scope = scope
-        self._schema = schema
         self._taken = 0
         self.loads = 0
         self.rows: dict[int, Row] = {}
@@ -132,7 +131,7 @@ class ScopedReader(QueryReader):
         if self.loads != reader.loads:
             if self.loads:
                 self.files.close()
-            self.files = ScopedFiles(reader.files, self._scope, f"{self._schema}_{reader.loads}")
+            self.files = ScopedFiles(reader.files, self._scope)
             self.loads, self._taken = reader.loads, 0
             self.rows, self.new = {}, []
             self.watermark = reader.watermark

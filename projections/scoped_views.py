@@ -164,7 +164,7 @@ class ScopedViews(Views):
         if reader is not self._over or self._scoped_reader is None:
             self._let_go()
             self._over = reader
-            self._scoped_reader = ScopedReader(reader, self._scope, f"scope_{id(self):x}")
+            self._scoped_reader = ScopedReader(reader, self._scope)
         self._scoped_reader.refresh()
         return self._scoped_reader
 
@@ -185,6 +185,9 @@ class ScopedViews(Views):
     def _leaves_out(self, error: Exception) -> bool:
         return self._base._leaves_out(error)
 
+    def _have_views_built(self) -> None:
+        self._base._have_views_built()
+
     def _prepare(self) -> None:
         """Index what is visible, where that is behind. Others search meanwhile; those of the same scope wait."""
         with self._building:
@@ -194,7 +197,7 @@ class ScopedViews(Views):
                 if self._indexes is not None and indexes.watermark == watermark:
                     return
                 assert self._over is not None
-                files = ScopedFiles(self._over.files, scope, f"building_{id(self):x}")
+                files = ScopedFiles(self._over.files, scope)
             try:
                 made = indexes.follow(files, watermark)
             finally:

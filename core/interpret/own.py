@@ -145,11 +145,12 @@ def interpret_switch(event: Event) -> Facts:
 def interpret_access(event: Event, payload: bytes) -> Facts:
     """Keys, who came in with one, who was turned away, and when the service ran. Raises NotAnObjectError."""
     facts = Facts(event)
-    facts.note(event.envelope.event_type, _said_of_access(event, payload), event.envelope.actor)
+    facts.note(event.envelope.event_type, said_of_access(event, payload), event.envelope.actor)
     return facts
 
 
-def _said_of_access(event: Event, payload: bytes) -> str:
+def said_of_access(event: Event, payload: bytes) -> str:
+    """An event of access in one line, for people. Raises NotAnObjectError."""
     match event.envelope.event_type:
         case EventType.KEY_CREATED:
             made = read_object(payload, _key_created)
