@@ -343,9 +343,12 @@ class Views:
     def close(self) -> None:
         """Close files; the next question opens them again."""
         with self._lock:
+            for views in self._scoped.values():
+                views.close()
+            self._scoped.clear()
             if self._reader is not None:
                 self._reader.close()
-            self._reader = self._search = self._by_meaning = self._projects = None
+            self._reader = self._search = self._by_meaning = self._projects = self._common_meaning = None
 
 
 def _limit(limit: int) -> int:
