@@ -76,7 +76,11 @@ class SessionMgmtServer(MCPServer[Any]):
 
     async def list_prompts(self) -> list[Prompt]:
         """Those whose tools the principal may call."""
-        return [prompt for prompt in await super().list_prompts() if may_call(PROMPT_TOOLS[prompt.name])]
+        return [
+            prompt
+            for prompt in await super().list_prompts()
+            if may_call(PROMPT_TOOLS.get(prompt.name, prompt.name))
+        ]
 
     async def list_resources(self) -> list[Resource]:
         """Those whose tools the principal may call."""
@@ -160,7 +164,7 @@ class SessionMgmtServer(MCPServer[Any]):
             raise MCPError(
                 code=INVALID_PARAMS, message=f"{name} does not know the argument {_names(unknown)}; {takes}"
             )
-        with self._refusing(name, PROMPT_TOOLS[name]):
+        with self._refusing(name, PROMPT_TOOLS.get(name, name)):
             try:
                 return await super().get_prompt(name, arguments, context)
             except ValueError as error:

