@@ -39,11 +39,11 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 # As hook.py does it, but for what it starts: `capture` is imported from its cache all the same.
 HOOK = """
-import os, sys
+import posix, sys
 sys.path.append({root!r})
 from session_mgmt_mcp.adapters.claude_code import capture
-capture.spawn_maintenance = lambda folder: os.posix_spawn(
-    "/bin/true", ["true"], os.environ, setsid=True, file_actions=[(os.POSIX_SPAWN_OPEN, n, "/dev/null", 2, 0) for n in range(3)]
+capture.spawn_maintenance = lambda folder: posix.posix_spawn(
+    "/bin/true", ["true"], posix.environ, setsid=True, file_actions=[(posix.POSIX_SPAWN_OPEN, n, "/dev/null", 2, 0) for n in range(3)]
 )
 capture.main(sys.argv[1:])
 """

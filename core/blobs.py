@@ -7,7 +7,7 @@ exact inverse of `split`. Imported by hooks: kept light.
 """
 
 from session_mgmt_mcp.core.log.durable import sha256
-from session_mgmt_mcp.core.settings import BLOB_BYTES_MIN
+from session_mgmt_mcp.core.log.frame import BLOB_BYTES_MIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,9 +6,7 @@ last heard of. Derived, never synced, and removed by any forgetting: a lost one 
 Imported by hooks: kept light.
 """
 
-import os
-
-from session_mgmt_mcp.core.log.durable import boot_id, sha256
+from session_mgmt_mcp.core.log.durable import boot_id, os, sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -225,7 +223,7 @@ def _names(base: str) -> "list[str]":
 
 
 def _has_proc() -> bool:
-    return os.path.exists("/proc/self/stat")
+    return os.access("/proc/self/stat", os.F_OK)
 
 
 def _space() -> str:

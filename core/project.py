@@ -3,11 +3,11 @@
 Git is not run; its files are read as gitrepository-layout(5) and git-worktree(1) describe them.
 """
 
-import os
-from stat import S_ISDIR, S_ISREG
+from _stat import S_ISDIR, S_ISLNK, S_ISREG
+
+from session_mgmt_mcp.core.log.durable import environb, os
 
 PATH_BYTES_MAX = 4096  # no working folder is longer (PATH_MAX)
-_FILE_BYTES_MAX = 8192  # of a .git file, a commondir file, a config
 
 
 class Project:
@@ -38,97 +38,50 @@ def identify(folder: str) -> Project:
     """
     trimmed = folder.rstrip("/") or folder[:1]
     try:
-        if not folder.startswith("/") or len(os.fsencode(folder)) > PATH_BYTES_MAX:
+        if not folder.startswith("/") or len(folder.encode("utf-8", "surrogateescape")) > PATH_BYTES_MAX:
             return Project(folder.rstrip("/\\") or folder)
-        start = os.path.realpath(trimmed)
+        start = _real(trimmed)
         found = _repository(start)
     except (OSError, ValueError):  # ValueError: no path at all, such as one with a NUL
         return Project(trimmed)
     return found or Project(start)
 
 
+def _real(path: str) -> str:
+    """`os.path.realpath` of an absolute path, without importing it where no link is on the way. Raises ValueError."""
+    at = ""
+    for part in path.removeprefix("/").split("/"):
+        at += "/" + part
+        if path[:1] != "/" or part in ("", ".", "..") or S_ISLNK(_mode(at, follow=False)):
+            from os.path import realpath
+
+            return realpath(path)
+    return path
+
+
 def _repository(start: str) -> "Project | None":
-    home = os.environ.get("HOME") or "/"
-    too_wide = ("/", os.path.realpath(home))
+    home = str(environb.get(b"HOME") or b"/", "utf-8", "surrogateescape")
+    too_wide: tuple[str, ...] = ()
     at = start
-    while at == start or at not in too_wide:
-        git = os.path.join(at, ".git")
+    while at == start or at not in (too_wide := too_wide or ("/", _real(home))):
+        git = f"{at.rstrip('/')}/.git"
         mode = _mode(git)
         if S_ISDIR(mode):
-            return Project(at, os.path.realpath(git))
-        if S_ISREG(mode) and (found := _linked(at, git)):
-            return found
+            return Project(at, _real(git))
+        if S_ISREG(mode):
+            from session_mgmt_mcp.core.project_links import linked
+
+            if found := linked(at, git):
+                return Project(*found)
         if at == "/":
             break
-        at = os.path.dirname(at)
+        at = at.rpartition("/")[0] or "/"
     return None
 
 
-def _linked(at: str, git: str) -> "Project | None":
-    """What a `.git` file says: a worktree, a submodule, or a repository kept elsewhere; None where it says nothing."""
-    said = _first_line(git)
-    if not said.startswith("gitdir:"):
-        return None
-    private = os.path.normpath(os.path.join(at, said[len("gitdir:") :].strip()))
-    shared = _first_line(private + "/commondir").strip()
-    if shared:
-        return _of_worktrees(os.path.realpath(os.path.join(private, shared)))
-    worktrees, name = os.path.split(private)
-    repository, kind = os.path.split(worktrees)
-    if (
-        name and kind == "worktrees" and not os.path.isdir(private)
-    ):  # the repository was moved, or this was pruned
-        return _of_worktrees(os.path.realpath(repository))
-    return Project(at, os.path.realpath(private))
-
-
-def _of_worktrees(common_dir: str) -> Project:
-    parent, name = os.path.split(common_dir)
-    if name == ".git":
-        return Project(parent, common_dir)
-    main = _main_folder(common_dir)
-    if main:
-        return Project(main, common_dir)
-    bare = _linked_to(parent, common_dir)  # the layout `project/.bare` with `project/.git` that names it
-    return Project(parent if bare else common_dir, common_dir)
-
-
-def _main_folder(common_dir: str) -> str:
-    """The working folder of a submodule, whose repository lies in that of the project above."""
-    for line in _head(common_dir + "/config").splitlines():
-        name, _, value = line.partition("=")
-        if name.strip().lower() == "worktree" and value.strip():
-            return os.path.realpath(os.path.join(common_dir, value.strip()))
-    return ""
-
-
-def _linked_to(folder: str, common_dir: str) -> bool:
-    said = _first_line(folder + "/.git")
-    named = said[len("gitdir:") :].strip() if said.startswith("gitdir:") else ""
-    return bool(named) and os.path.realpath(os.path.join(folder, named)) == common_dir
-
-
-def _mode(path: str) -> int:
+def _mode(path: str, *, follow: bool = True) -> int:
     """0 where there is nothing that can be looked at."""
     try:
-        return os.stat(path).st_mode
+        return os.stat(path, follow_symlinks=follow).st_mode
     except OSError:
         return 0
-
-
-def _first_line(path: str) -> str:
-    return _head(path).partition("\n")[0]
-
-
-def _head(path: str) -> str:
-    """The beginning of a small file; "" where there is no such file."""
-    if not S_ISREG(_mode(path)):  # opening a pipe would wait for its writer
-        return ""
-    try:
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            return os.fsdecode(os.read(fd, _FILE_BYTES_MAX))
-        finally:
-            os.close(fd)
-    except OSError:
-        return ""

@@ -22,7 +22,6 @@ CACHE_DEFAULT = 512
 CACHE_MAX = 1_000_000  # 1.5 GB of the shipped model's vectors
 WORKERS_DEFAULT = 1
 WORKERS_MAX = 256
-BLOB_BYTES_MIN = 8192  # shorter strings stay in their payload: an event of their own costs about 200 bytes
 
 _look_further: "Callable[[str], str] | None" = None
 

@@ -5,14 +5,13 @@ No JSON is parsed here: the two fields the envelope needs are found by their nam
 from the payload. Light imports only; `python -I -S` has no site-packages.
 """
 
-import os
 import sys
 import time
 
-from session_mgmt_mcp.core.errors import DataFolderError
 from session_mgmt_mcp.core.log.appender import Appender
+from session_mgmt_mcp.core.log.durable import environb, os
+from session_mgmt_mcp.core.log.frame import BLOB_BYTES_MIN
 from session_mgmt_mcp.core.redact import redact
-from session_mgmt_mcp.core.settings import BLOB_BYTES_MIN, data_folder
 
 LOCK_TIMEOUT_S = 0.25
 # one of these is in every payload that names a file which is ignored by default (`core.ignore`)
@@ -43,11 +42,11 @@ MAINTAINED = (
 def main(arguments: "list[str]") -> None:
     """Capture what stands on stdin. Whatever goes wrong is one line on stderr."""
     try:
-        folder = arguments[1] if arguments[:1] == ["--data-dir"] else data_folder()
-        if os.path.exists(folder + "/paused"):
+        folder = arguments[1] if arguments[:1] == ["--data-dir"] else _data_folder()
+        if os.access(folder + "/paused", os.F_OK):
             return
         payload = _read_stdin()
-        if os.path.exists(folder + "/ignore") or any(hint in payload for hint in IGNORED_HINTS):
+        if os.access(folder + "/ignore", os.F_OK) or any(hint in payload for hint in IGNORED_HINTS):
             from session_mgmt_mcp.adapters.claude_code.ignoring import without_ignored
 
             payload = without_ignored(folder, payload)
@@ -58,6 +57,19 @@ def main(arguments: "list[str]") -> None:
                 _answer(folder, payload)
     except Exception as error:  # noqa: BLE001  # a hook never fails the assistant
         print(f"session-mgmt-mcp: this event was not captured: {error}", file=sys.stderr)
+
+
+def _data_folder() -> str:
+    """`core.settings.data_folder`, without what that imports where the environment says it plainly. Raises as that does."""
+    named = environb.get(b"SESSION_MGMT_DATA_DIR")
+    home = environb.get(b"HOME", b"") + b"/.local/share"
+    path = named or (environb.get(b"XDG_DATA_HOME") or home) + b"/session-mgmt-mcp"
+    parts = path.split(b"/")
+    if parts[0] or any(part in (b"", b".", b"..") for part in parts[1:]) or not path.isascii():
+        from session_mgmt_mcp.core.settings import data_folder
+
+        return data_folder()
+    return str(path, "ascii")
 
 
 def capture(folder: str, raw: bytes) -> None:
@@ -79,9 +91,11 @@ def capture(folder: str, raw: bytes) -> None:
             appender.append([(event_id, envelope, payload)], timeout_s=LOCK_TIMEOUT_S)
         else:
             _append_large(appender, event_id, envelope, payload)
-    except DataFolderError:
-        raise
-    except Exception as error:  # noqa: BLE001  # a hook never fails the assistant
+    except Exception as error:
+        from session_mgmt_mcp.core.errors import DataFolderError
+
+        if isinstance(error, DataFolderError):
+            raise
         _spool(folder, event_id, envelope, payload, error)
     if event_name == b"SessionEnd":
         from session_mgmt_mcp.core import live
@@ -202,18 +216,20 @@ def _uuid7(now: int) -> bytes:
 
 def _spool(folder: str, event_id: bytes, envelope: bytes, payload: bytes, why: Exception) -> None:
     """Leave the event beside the log, durably; maintenance appends it under the same id."""
+    from os import makedirs
+
     from session_mgmt_mcp.core.log.durable import sync_folder, write_new
     from session_mgmt_mcp.core.log.folder import sync_names
 
     path = f"{folder}/spool/{event_id.hex()}"
     try:
-        os.makedirs(folder + "/spool", 0o700, exist_ok=True)
+        makedirs(folder + "/spool", 0o700, exist_ok=True)
         write_new(path + ".tmp", len(envelope).to_bytes(4, "little") + envelope + payload)
         os.rename(path + ".tmp", path + ".event")
         sync_folder(folder + "/spool")
         sync_names(folder)  # there may be no journal yet, and who made the folder may have died
     except OSError as error:
-        if os.path.exists(path + ".tmp"):
+        if os.access(path + ".tmp", os.F_OK):
             os.unlink(path + ".tmp")
         raise OSError(f"{why}; nor could it be spooled: {error.strerror}") from error
 
@@ -229,7 +245,7 @@ def spawn(folder: str, *words: str) -> int:
     Its process id. Raises OSError.
     """
     command = [sys.executable, "-P", "-m", "session_mgmt_mcp", *words]
-    environment = {**os.environ, "SESSION_MGMT_DATA_DIR": folder}
+    environment = {**environb, b"SESSION_MGMT_DATA_DIR": folder.encode("utf-8", "surrogateescape")}
     quiet = [
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),

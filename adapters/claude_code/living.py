@@ -1,10 +1,10 @@
 """What a hook writes into a session's live file (core.live). Loaded by the few hooks that begin or end a turn."""
 
-import os
 import time
 
 from session_mgmt_mcp.adapters.claude_code.fields import string_of
 from session_mgmt_mcp.core import live
+from session_mgmt_mcp.core.log.durable import os
 from session_mgmt_mcp.core.project import identify
 
 EVENTS = (b"SessionStart", b"UserPromptSubmit", b"Stop", b"PreCompact")
@@ -13,7 +13,7 @@ EVENTS = (b"SessionStart", b"UserPromptSubmit", b"Stop", b"PreCompact")
 def note(folder: str, event_name: bytes, session: str, payload: bytes) -> None:
     """Take an event into the session's live file; `payload`: redacted. Where that fails, the session goes without one."""
     try:
-        if os.path.exists(folder + "/FORMAT.json"):  # into no folder of another program
+        if os.access(folder + "/FORMAT.json", os.F_OK):  # into no folder of another program
             _note(folder, event_name, session, payload)
     except (OSError, ValueError):
         pass

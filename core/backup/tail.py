@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from session_mgmt_mcp.core.backup.layout import Piece
 from session_mgmt_mcp.core.errors import AppendError, LogCorruptError
-from session_mgmt_mcp.core.log.appender import leaves
 from session_mgmt_mcp.core.log.columns import journal_table
 from session_mgmt_mcp.core.log.durable import sha256, sync_file, sync_folder
 from session_mgmt_mcp.core.log.frame import (
@@ -23,6 +22,7 @@ from session_mgmt_mcp.core.log.frame import (
     scan,
 )
 from session_mgmt_mcp.core.log.journals import list_journals, poisoned_salt
+from session_mgmt_mcp.core.log.recompute import leaves
 
 _TRIES = 20
 

@@ -6,13 +6,11 @@ Imports only what a bare interpreter has at hand; what is seldom needed (recover
 import errno
 import fcntl
 import mmap
-import os
 import struct
 from _thread import allocate_lock
 from zlib import crc32
 
-from session_mgmt_mcp.core.errors import AppendError, InputError
-from session_mgmt_mcp.core.log.durable import boot_id, sha256, sync_file
+from session_mgmt_mcp.core.log.durable import boot_id, os, sha256, sync_file
 from session_mgmt_mcp.core.log.frame import (
     FORMAT_PREFIX,
     FRAME,
@@ -30,9 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeVar
 
+    from session_mgmt_mcp.core.errors import AppendError
+
     T = TypeVar("T")
     Entry = tuple[bytes, bytes, bytes]  # event id, envelope, payload
-    Salted = tuple[bytes, bytes, bytes, bytes]  # event id, salt, envelope, payload
     Hashed = tuple[bytes, bytes, bytes, bytes, bytes]  # and the salted hash of the payload
     Find = Callable[["Appender", list[bytes]], dict[bytes, int]]
 
@@ -178,6 +177,8 @@ class Appender:
     def _write(self, new: "list[Hashed]", body: bytes) -> None:
         size = FRAME.size + len(body)
         if size > FRAME_BYTES_MAX:
+            from session_mgmt_mcp.core.errors import InputError
+
             raise InputError(
                 f"{size} bytes in one append; the limit is {FRAME_BYTES_MAX}: append it in parts"
             )
@@ -196,7 +197,9 @@ class Appender:
         written = os.pwrite(self.fd, frame + bytes(ahead) if ahead else frame, self.end)
         if written < len(frame):
             os.pwrite(self.fd, bytes(written), self.end)
-            raise AppendError(f"cannot append to {self.folder}: {written} of {len(frame)} bytes were written")
+            raise _append_error(
+                f"cannot append to {self.folder}: {written} of {len(frame)} bytes were written"
+            )
         self.end += len(frame)
         self.next += len(new)
         self.chain = chain
@@ -283,11 +286,11 @@ class Appender:
                 sync_file(fd)
             except OSError as error:
                 flag[:16] = salt
-                raise AppendError(
+                raise _append_error(
                     f"cannot make the append to {self.folder} durable: {error.strerror}"
                 ) from error
             if flag[:16] == salt:
-                raise AppendError(f"an earlier write to the journal in {self.folder} failed; append again")
+                raise _append_error(f"an earlier write to the journal in {self.folder} failed; append again")
             shm[_DURABLE:_DURABLE_END] = durable  # true, though another may have stored more
 
     # -- opening -------------------------------------------------------------------------------------------------
@@ -309,7 +312,7 @@ class Appender:
 
             journals.wait_for_lock(self, timeout_s)
         if not os.fstat(self.lock_fd).st_nlink:  # others would lock its successor, or write another log
-            raise AppendError(
+            raise _append_error(
                 f"{self.folder}/append.lock was removed while this process had it open; start the program again"
             )
 
@@ -330,14 +333,14 @@ class Appender:
             raise self._failed("open the log in", error) from error
         self._opened = True
 
-    def _failed(self, action: str, error: OSError) -> AppendError:
+    def _failed(self, action: str, error: OSError) -> "AppendError":
         """What failed, where, and the mend."""
         mend = "see the system's log for the disk's state"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             mend = "free some space; what was acknowledged is safe"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             mend = "make the folder writable, or set SESSION_MGMT_DATA_DIR to one that is"
-        return AppendError(f"cannot {action} {self.folder}: {error.strerror or error}; {mend}")
+        return _append_error(f"cannot {action} {self.folder}: {error.strerror or error}; {mend}")
 
     def _known_format(self) -> bool:
         try:
@@ -370,6 +373,8 @@ def _hashed(entries: "Sequence[Entry]") -> "list[Hashed]":
     out = []
     for k, (event_id, envelope, payload) in enumerate(entries):
         if len(event_id) != 16:
+            from session_mgmt_mcp.core.errors import InputError
+
             raise InputError(f"an event id has 16 bytes, not {len(event_id)}: {event_id.hex()}")
         salt = salts[16 * k : 16 * k + 16]
         out.append((event_id, salt, envelope, payload, sha256(salt + payload).digest()))
@@ -388,11 +393,7 @@ def _durable(salt: bytes, end: int) -> bytes:
     return head + crc32(head).to_bytes(4, "little")
 
 
-def leaves(first: int, entries: "Sequence[Salted]") -> "list[bytes]":
-    """The chain's leaf of each (event id, salt, envelope, payload), positions counting from `first`."""
-    return [
-        sha256(
-            b"\0" + (first + k).to_bytes(8, "little") + event_id + sha256(salt + payload).digest() + envelope
-        ).digest()
-        for k, (event_id, salt, envelope, payload) in enumerate(entries)
-    ]
+def _append_error(message: str) -> "AppendError":
+    from session_mgmt_mcp.core.errors import AppendError  # 1 ms, where all is well
+
+    return AppendError(message)

@@ -2,8 +2,16 @@
 
 import errno
 import fcntl
-import os
 import sys
+
+TYPE_CHECKING = False
+# A hook has no time for `os`: 3 ms. `posix` has the calls of the system by the same names, and no `path`.
+if TYPE_CHECKING or "os" in sys.modules or not sys.flags.no_site:
+    import os
+    from os import environb
+else:
+    import posix as os
+    from posix import environ as environb
 
 # OpenSSL's SHA-256 is several times as fast; a hook (python -S) hashes little and does without its import time.
 if not sys.flags.no_site or "hashlib" in sys.modules:
@@ -17,7 +25,17 @@ else:
         except ImportError:
             from hashlib import sha256
 
-__all__ = ["boot_id", "preallocate", "sha256", "sync_file", "sync_folder", "write_at", "write_new"]
+__all__ = [
+    "boot_id",
+    "environb",
+    "os",
+    "preallocate",
+    "sha256",
+    "sync_file",
+    "sync_folder",
+    "write_at",
+    "write_new",
+]
 
 _ZEROS = bytes(1 << 20)
 

@@ -3,11 +3,11 @@
 import struct
 from zlib import crc32
 
-from session_mgmt_mcp.core.errors import FormatTooNewError, LogCorruptError
-
 TYPE_CHECKING = False  # a hook does not pay for typing
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from session_mgmt_mcp.core.errors import LogCorruptError
 
 FORMAT_VERSION = 1
 FORMAT_PREFIX = b'{"format": "session-mgmt-mcp log", "version": 1, '  # of FORMAT.json
@@ -15,6 +15,7 @@ MIB = 1 << 20
 JOURNAL_MIB = 8
 FRAME_BYTES_MAX = 64 * MIB
 ZEROS_BYTES = 128 << 10
+BLOB_BYTES_MIN = 8192  # shorter strings stay in their payload: an event of their own costs about 200 bytes
 MAGIC = b"SMJRNL01"
 HEADER = struct.Struct("<8sII16s16sQ32s36xI")
 FRAME = struct.Struct("<4sIIIQQ32s")
@@ -49,11 +50,13 @@ class JournalHeader:
 def decode_header(raw: bytes, path: str) -> JournalHeader:
     """Raises LogCorruptError or FormatTooNewError, naming `path`."""
     if len(raw) < HEADER.size or crc32(raw[: HEADER.size - 4]) != int.from_bytes(raw[124:128], "little"):
-        raise LogCorruptError(f"{path}: the journal's header does not check; restore it from a backup")
+        raise _corrupt(f"{path}: the journal's header does not check; restore it from a backup")
     magic, version, capacity, log_id, salt, first, chain, _ = HEADER.unpack_from(raw)
     if magic != MAGIC:
-        raise LogCorruptError(f"{path}: not a journal of this program; move it out of the data folder")
+        raise _corrupt(f"{path}: not a journal of this program; move it out of the data folder")
     if version > FORMAT_VERSION:
+        from session_mgmt_mcp.core.errors import FormatTooNewError
+
         raise FormatTooNewError(
             f"{path}: written in format {version}, this program reads up to {FORMAT_VERSION}; upgrade session-mgmt-mcp"
         )
@@ -174,7 +177,7 @@ def entries_of(frame: Frame, data: memoryview, base: int) -> "list[tuple[bytes, 
     envelope = lengths + 8 * n
     payload = envelope + sum(sizes[0::2])
     if payload + sum(sizes[1::2]) != frame.end - base:
-        raise LogCorruptError(f"the lengths inside the frame of position {frame.first} do not add up")
+        raise _corrupt(f"the lengths inside the frame of position {frame.first} do not add up")
     out = []
     for k in range(n):
         e, p = sizes[2 * k], sizes[2 * k + 1]
@@ -189,3 +192,9 @@ def entries_of(frame: Frame, data: memoryview, base: int) -> "list[tuple[bytes, 
         envelope += e
         payload += p
     return out
+
+
+def _corrupt(message: str) -> "LogCorruptError":
+    from session_mgmt_mcp.core.errors import LogCorruptError  # 1 ms, where all is well
+
+    return LogCorruptError(message)

@@ -3,11 +3,10 @@
 """
 
 import fcntl
-import os
 import time
 
-from session_mgmt_mcp.core.errors import LockTimeoutError, LogCorruptError
 from session_mgmt_mcp.core.log.durable import (
+    os,
     preallocate,
     sha256,
     sync_file,
@@ -49,8 +48,10 @@ def list_journals(folder: str) -> "list[tuple[int, str]]":
     try:
         found = os.listdir(base)
     except FileNotFoundError:
-        if not os.path.isdir(folder):
+        if not os.access(folder, os.F_OK):
             raise
+        from session_mgmt_mcp.core.errors import LogCorruptError  # here and below: 1 ms, where all is well
+
         raise LogCorruptError(
             f"{base} is missing, and with it what was not sealed yet: restore it from a backup, "
             "or make that folder, empty, to go on with what is sealed"
@@ -91,6 +92,8 @@ def wait_for_lock(app: "Appender", timeout_s: float) -> None:
         except BlockingIOError:
             waited = time.monotonic() - began
             if waited > timeout_s:
+                from session_mgmt_mcp.core.errors import LockTimeoutError
+
                 raise LockTimeoutError(
                     f"{app.folder}/append.lock was held by another process for {timeout_s:g} s"
                 ) from None
@@ -190,18 +193,17 @@ def _open_highest(app: "Appender") -> None:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             header = decode_header(os.pread(fd, HEADER.size, 0), path)
-        except LogCorruptError:
-            empty = _is_zero(os.pread(fd, os.fstat(fd).st_size, 0), HEADER.size)
+        except BaseException as error:
+            unfinished = not tried and _is_unfinished(fd, error)
             os.close(fd)
-            if tried or not empty:
+            if not unfinished:
                 raise
             os.unlink(path)  # its header never reached the disk whole: nothing in it was acknowledged
             continue
-        except BaseException:
-            os.close(fd)
-            raise
         if header.first != first:
             os.close(fd)
+            from session_mgmt_mcp.core.errors import LogCorruptError
+
             raise LogCorruptError(f"{path}: its header says position {header.first}; rename it back")
         app.take(fd, header)
         return
@@ -213,6 +215,13 @@ def _open_highest(app: "Appender") -> None:
     app.next, app.chain = first, chain
     app.header = JournalHeader(0, bytes.fromhex(log.log_id), bytes(16), first, chain)
     _start_journal(app, JOURNAL_MIB * MIB)
+
+
+def _is_unfinished(fd: int, error: BaseException) -> bool:
+    """Whether a journal whose header fails to check so holds nothing behind it."""
+    from session_mgmt_mcp.core.errors import LogCorruptError
+
+    return isinstance(error, LogCorruptError) and _is_zero(os.pread(fd, os.fstat(fd).st_size, 0), HEADER.size)
 
 
 def _after_manifest(folder: str, origin: str) -> "tuple[int, bytes]":
@@ -282,6 +291,8 @@ def _cut_torn_tail(app: "Appender", rest: bytes) -> None:
 def _refuse_damage(app: "Appender", rest: bytes) -> None:
     """Raise LogCorruptError where what begins at `app.end` was on disk once and no longer checks."""
     if says_damaged(rest, app.end, app.header):
+        from session_mgmt_mcp.core.errors import LogCorruptError
+
         path = f"{app.folder}/journal/{journal_name(app.header.first)}"
         raise LogCorruptError(
             f"{path} is damaged at byte {app.end} (position {app.next}), but a later frame says this was on disk; "

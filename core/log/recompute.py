@@ -1,13 +1,12 @@
 """The chain computed anew from the events alone, for whoever trusts no manifest (`audit check`)."""
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from session_mgmt_mcp.core.audit import Recomputed
 from session_mgmt_mcp.core.errors import LogCorruptError
-from session_mgmt_mcp.core.log.appender import leaves
 from session_mgmt_mcp.core.log.durable import sha256
 from session_mgmt_mcp.core.log.frame import HEADER, decode_header, entries_of, scan
 from session_mgmt_mcp.core.log.journals import list_journals
@@ -24,6 +23,16 @@ class _Frame(NamedTuple):
 
     first: int
     leaves: list[bytes]
+
+
+def leaves(first: int, entries: Sequence[tuple[bytes, bytes, bytes, bytes]]) -> list[bytes]:
+    """The chain's leaf of each (event id, salt, envelope, payload), positions counting from `first`."""
+    return [
+        sha256(
+            b"\0" + (first + k).to_bytes(8, "little") + event_id + sha256(salt + payload).digest() + envelope
+        ).digest()
+        for k, (event_id, salt, envelope, payload) in enumerate(entries)
+    ]
 
 
 def recompute(

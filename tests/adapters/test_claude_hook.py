@@ -149,9 +149,9 @@ def test_the_start_and_the_end_of_a_session_and_a_compaction_start_maintenance_o
 def test_maintenance_is_started_apart_from_the_hook_and_silent(
     sessions: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started: list[tuple[list[str], dict[str, str], dict[str, Any]]] = []
+    started: list[tuple[list[str], dict[bytes, bytes], dict[str, Any]]] = []
 
-    def spawn(path: str, command: list[str], environment: dict[str, str], **options: Any) -> int:
+    def spawn(path: str, command: list[str], environment: dict[bytes, bytes], **options: Any) -> int:
         if "setsid" in options and not sessions:
             raise NotImplementedError
         started.append((command, environment, options))
@@ -161,7 +161,8 @@ def test_maintenance_is_started_apart_from_the_hook_and_silent(
     capturing.spawn_maintenance(str(tmp_path))
     [(command, environment, options)] = started
     assert command[1:] == ["-P", "-m", "session_mgmt_mcp", "maintain", "--once"]
-    assert environment["SESSION_MGMT_DATA_DIR"] == str(tmp_path)
+    assert environment[b"SESSION_MGMT_DATA_DIR"] == os.fsencode(tmp_path)
+    assert environment[b"PATH"] == os.environb[b"PATH"]
     assert options.get("setsid", False) is sessions and options.get("setpgroup", 0) == 0
     assert [action[1:3] for action in options["file_actions"]] == [(n, "/dev/null") for n in (0, 1, 2)]
 

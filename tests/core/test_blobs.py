@@ -20,9 +20,9 @@ from session_mgmt_mcp.core.interpret.claude_types import read_record
 from session_mgmt_mcp.core.interpret.dispatch import interpret
 from session_mgmt_mcp.core.log.durable import sha256
 from session_mgmt_mcp.core.log.forget import forget
+from session_mgmt_mcp.core.log.frame import BLOB_BYTES_MIN
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.seal import seal
-from session_mgmt_mcp.core.settings import BLOB_BYTES_MIN
 
 ORIGINAL = 'def f(x):\n    return "a\\b" + x  # ü\n' * 400
 IMAGE = base64.b64encode(random.Random(1).randbytes(9000)).decode()

@@ -15,8 +15,8 @@ import pytest
 from folder_copy import copy_folder
 from forget_kit import FORMS, PLAIN, SECRET, hook, left_in, reply, report, transcript, user
 
+from session_mgmt_mcp.core.log.frame import BLOB_BYTES_MIN
 from session_mgmt_mcp.core.log.verify import verify
-from session_mgmt_mcp.core.settings import BLOB_BYTES_MIN
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.cli import main
 
