@@ -244,6 +244,41 @@ def ingest(found: Found, folder: Path) -> str:
     return table(("what", "figures"), rows)
 
 
+def service(found: Found, folder: Path) -> str:
+    """Throughput, bare HTTP, memory over time, kills and restarts."""
+    load, health, memory, kill, restart = (
+        found[name] for name in ("load", "health", "memory", "kill", "restart")
+    )
+    heads = ("tool", "clients", "per_s", "p50", "p99", "max", "cpu_ms", "errors", "wrong")
+    sides = [
+        (side, *(health[side][name] for name in ("per_s", "p50", "p99", "cpu_us")))
+        for side in ("ours", "bare")
+    ]
+    own = memory["own_mb"]
+    judged = ("answers", "retried", "unanswered", "longest_wait_s", "acknowledged", "wrong")
+    waits = {
+        "kill -9": ("ready after s", kill["ready_s"], kill),
+        "restart": ("away s", restart["seconds_away"], restart),
+    }
+    rows = [
+        (name, f"{what} {', '.join(map(readable, values))}", *(run[key] for key in judged))
+        for name, (what, values, run) in waits.items()
+    ]
+    out = [
+        table(heads, [[row[name] for name in heads] for row in load["tools"]]),
+        f"`GET /health` on 100 connections, in turns; CPU of the server {readable(health['cpu_us_ratio'])} times the bare app's:",
+        table(("app", "a second", "p50 ms", "p99 ms", "CPU µs"), sides),
+        f"10 clients for {readable(memory['seconds'])} s, {readable(memory['per_s'])} answers/s: own memory "
+        f"{readable(own['first'])} MB at first, {readable(own['after_a_tenth'])} after a tenth of the time, "
+        f"{readable(own['last_tenth'])} in the last, {readable(own['most'])} at most; "
+        f"{readable(memory['acknowledged'])} notes acknowledged, {memory['wrong']} missing or wrong.",
+    ]
+    if (folder / "service-memory.svg").exists():
+        out.append("![The service over time](results/service-memory.svg)")
+    out.append(table(("under load", "", *judged), rows))
+    return "\n\n".join(out)
+
+
 HEADINGS: dict[str, tuple[str, Callable[[Found, Path], str]]] = {
     "data": ("The generated histories", data),
     "latency": ("Search from 1,000 to 1,000,000 events", latency),
@@ -252,6 +287,7 @@ HEADINGS: dict[str, tuple[str, Callable[[Found, Path], str]]] = {
     "rivals": ("Beside others, in one run", rivals),
     "vector_index": ("Recall and time of the vector index", vector_index),
     "embedding": ("Embedding", embedding),
+    "service": ("The HTTP service under load", service),
     "ingest": ("Ingest of real transcripts", ingest),
 }
 

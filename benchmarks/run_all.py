@@ -87,6 +87,9 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "rivals": lambda args: program("rivals", "--cache", str(args.cache)),
     "vector_index": lambda args: program("vector_index"),
     "embedding": lambda args: program("embedding"),
+    "service": lambda args: program(
+        "service", "--memory-seconds", "600", "--plot", str(RESULTS / "service-memory.svg")
+    ),
     "ingest": lambda args: program("import_and_search"),
 }
 
