@@ -90,6 +90,12 @@ class EmbeddingError(SessionMgmtError):
     exit_code = 6
 
 
+class ViewsBehindError(SessionMgmtError):
+    """So much of the log is in no published view that a question would take minutes and gigabytes. Ask again."""
+
+    kind = "views_behind"
+
+
 class ViewDamagedError(SessionMgmtError):
     """A published view turned out to be damaged while it was read. It is made anew from the log; ask again."""
 

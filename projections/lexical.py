@@ -27,7 +27,7 @@ from session_mgmt_mcp.projections.documents import (
 from session_mgmt_mcp.projections.files import make_folder, read_json
 from session_mgmt_mcp.projections.kinds import EDIT
 from session_mgmt_mcp.projections.matching import names, phrase_texts, suffixes, tool_names
-from session_mgmt_mcp.projections.protocol import Watermark
+from session_mgmt_mcp.projections.protocol import LEXICAL, Watermark
 from session_mgmt_mcp.projections.query_files import STATE_FILE
 from session_mgmt_mcp.projections.rows import Row, interpretation_version
 from session_mgmt_mcp.projections.tables import row_from
@@ -49,7 +49,7 @@ class Statistics(NamedTuple):
 
 
 def lexical_folder(views: Path) -> Path:
-    return views / "lexical"
+    return views / LEXICAL
 
 
 def rows_schema() -> tantivy.Schema:
@@ -154,10 +154,12 @@ def open_indexes(path: Path) -> tuple[LexicalIndex, LexicalIndex]:
     return LexicalIndex(path / "rows", rows_schema()), LexicalIndex(path / "sessions", sessions_schema())
 
 
-def published_generation(folder: Path, log: EventLog) -> str:
-    """The folder of the published indexes of this log, "" where nothing usable is published."""
+def published_generation(folder: Path, log: EventLog, version: int = 0) -> str:
+    """The folder of the published indexes of this log, "" where nothing usable is published. `version`: of the interpretation
+    that its rows have to be of; 0: of this program's.
+    """
     state = read_json(folder / STATE_FILE) or {}
-    expected = (log.log_id, SCHEMA_VERSION, interpretation_version())
+    expected = (log.log_id, SCHEMA_VERSION, version or interpretation_version())
     if (state.get("log_id"), state.get("schema_version"), state.get("interpretation_version")) != expected:
         return ""
     name = str(state.get("index", ""))

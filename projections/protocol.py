@@ -7,9 +7,10 @@ from typing import NamedTuple, Protocol
 from session_mgmt_mcp.core.envelope import Event
 from session_mgmt_mcp.core.ports import EventLog
 
+LEXICAL = "lexical"
 NAMES = (
     "query",
-    "lexical",
+    LEXICAL,
     "vector",
 )  # of all projections, in the order they are built: each may read those before it
 
@@ -30,8 +31,9 @@ class Projection(Protocol):
 
     `apply` and `reset` touch files no reader knows yet. `publish` makes them visible in one atomic step, together with
     their watermark: after a crash a reader finds the state before or the state after, never one between. A published
-    state that is unreadable, of another log, of another history, of another schema or interpretation is not used:
-    readers read the log instead, and the writer starts from nothing.
+    state that is unreadable, of another log, of another history or of another schema is not used: readers read the log
+    instead, and the writer starts from nothing. The writer does so too where the state is of another interpretation,
+    which readers of a long log use until then.
     """
 
     name: str

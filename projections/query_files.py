@@ -55,8 +55,12 @@ def query_folder(views: Path) -> Path:
     return views / "query"
 
 
-def load_state(views: Path, log: EventLog | None = None) -> QueryState | None:
-    """What is published, or None where nothing is that can be used (with `log`: for this very log)."""
+def load_state(
+    views: Path, log: EventLog | None = None, *, of_any_version: bool = False
+) -> QueryState | None:
+    """What is published, or None where nothing is that can be used (with `log`: for this very log). `of_any_version`: also
+    what another version interpreted, good enough to read until it is made anew.
+    """
     raw = read_json(query_folder(views) / STATE_FILE)
     if raw is None:
         return None
@@ -65,7 +69,9 @@ def load_state(views: Path, log: EventLog | None = None) -> QueryState | None:
         watermark = state.watermark
     except (msgspec.ValidationError, ValueError):
         return None
-    if state.schema_version != SCHEMA_VERSION or state.interpretation_version != interpretation_version():
+    if state.schema_version != SCHEMA_VERSION:
+        return None
+    if state.interpretation_version != interpretation_version() and not of_any_version:
         return None
     if any(not (query_folder(views) / name).is_file() for name in state.files()):
         return None

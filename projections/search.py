@@ -47,7 +47,7 @@ from session_mgmt_mcp.projections.ranking import FIELD_BOOSTS, Weights
 from session_mgmt_mcp.projections.regex_search import TimeLimit, first_match
 from session_mgmt_mcp.projections.results import Moments
 from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row
-from session_mgmt_mcp.projections.tail import QueryReader
+from session_mgmt_mcp.projections.tail import QueryReader, check_gap
 from session_mgmt_mcp.projections.tail_index import DocFrequency, TailIndex
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Search:
         self._sessions: LexicalIndex | None = None
         self._stamp: Any = None
         self._state_file = str(self._folder / STATE_FILE)
-        self._metas: list[str] = []  # of the opened indexes
+        self._metas: list[str] = []  # of the opened indexes: what tantivy replaces with every commit
         self._loads = 0
 
     @property
@@ -111,6 +111,8 @@ class Search:
         if self._meaning is not None:
             self._meaning.refresh()
         if changed or self._loads != self._reader.loads:
+            self._loads = 0  # should this fail, it is tried again
+            check_gap(self.watermark, self._reader.watermark.position)
             self._loads = self._reader.loads
             self._tail.clear()
             after = (self.watermark + 1) << ORDINAL_BITS
@@ -126,22 +128,19 @@ class Search:
 
     def _reload_index(self) -> bool:
         """Follow a new generation or a new commit; whether there was one."""
-        now = (stamp(self._state_file), self._commits())
+        version = self._reader.files.state.interpretation_version
+        now = ((stamp(self._state_file), version), [stamp(path) for path in self._metas])
         if now == self._stamp:
             return False
         if self._stamp is None or now[0] != self._stamp[0]:
-            generation = published_generation(self._folder, self._log)
+            generation = published_generation(self._folder, self._log, version)
             self._metas = [str(self._folder / generation / name / "meta.json") for name in INDEXES]
             self._open(generation)
         elif self._rows is not None and self._sessions is not None:
             self._rows.reload()
             self._sessions.reload()
-        self._stamp = (now[0], self._commits())
+        self._stamp = (now[0], [stamp(path) for path in self._metas])
         return True
-
-    def _commits(self) -> list[tuple[int, int, int]]:
-        """Stamps of the files tantivy replaces with every commit."""
-        return [stamp(path) for path in self._metas]
 
     def _open(self, generation: str) -> None:
         self._rows = self._sessions = None

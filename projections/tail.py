@@ -8,13 +8,16 @@ import duckdb
 
 from session_mgmt_mcp.core.actions import FactsForgotten
 from session_mgmt_mcp.core.envelope import Event
+from session_mgmt_mcp.core.errors import ViewsBehindError
 from session_mgmt_mcp.core.ports import EventLog
 from session_mgmt_mcp.projections.facts import Facts
-from session_mgmt_mcp.projections.files import stamp
+from session_mgmt_mcp.projections.files import read_json, stamp
+from session_mgmt_mcp.projections.protocol import LEXICAL
 from session_mgmt_mcp.projections.query_base import remove_if_damaged
 from session_mgmt_mcp.projections.query_files import (
     STATE_FILE,
     QueryFiles,
+    QueryState,
     empty_state,
     load_state,
     query_folder,
@@ -24,6 +27,23 @@ from session_mgmt_mcp.projections.tables import arrow_table
 from session_mgmt_mcp.projections.tombstones import Place, tombstones_between
 
 RELOADS_MAX = 5
+# Events beyond what is published that are read into memory: 50,000 take about a minute and some hundred megabytes. Beyond
+# that whoever asks is better served by views that maintenance builds, in several processes and in bounded memory.
+TAIL_EVENTS_MAX = 50_000
+
+
+def check_gap(published: int, wanted: int) -> None:
+    """Raise ViewsBehindError where too much lies between two positions to be taken into memory."""
+    if wanted - published > TAIL_EVENTS_MAX:
+        raise ViewsBehindError(
+            f"the views hold {published:,} of {wanted:,} events; they are being built from the log, nothing is lost: ask again "
+            "in a while, `session-mgmt-mcp maintain --once` shows how far they are"
+        )
+
+
+def _version_of_words(views: Path) -> int:
+    """Of the interpretation the published lexical index is of; `lexical` itself would load its engine."""
+    return int((read_json(views / LEXICAL / STATE_FILE) or {}).get("interpretation_version", 0))
 
 
 class QueryReader:
@@ -41,7 +61,7 @@ class QueryReader:
     def refresh(self) -> None:
         """Take in what was published and appended since the last call."""
         now = stamp(self._state_file)
-        if now != self._stamp:
+        if not self.loads or (now != self._stamp and not self._keeps()):
             self._reload()
         head = self._log.head()
         if head.position < self.position:
@@ -53,9 +73,7 @@ class QueryReader:
     def _reload(self) -> None:
         for attempt in range(RELOADS_MAX):
             self._stamp = stamp(self._state_file)
-            state = load_state(self._views, self._log)
-            if state is None or state.base in self._damaged:
-                state = empty_state(self._log.log_id)
+            state = self._published()
             try:
                 files = QueryFiles(self._views, state)
                 sessions, forgotten = files.sessions(), files.forgotten()
@@ -85,6 +103,31 @@ class QueryReader:
             forgotten,
         )
         self.loads += 1
+
+    def _published(self) -> QueryState:
+        """What to begin from. What another version made serves until this one has made it anew, unless so little was
+        recorded that interpreting all of it takes no time. Raises ViewsBehindError.
+        """
+        head = self._log.head().position
+        state = load_state(self._views, self._log, of_any_version=head > TAIL_EVENTS_MAX)
+        if state is None or state.base in self._damaged:
+            state = empty_state(self._log.log_id)
+        check_gap(state.position, head)
+        return state
+
+    def _keeps(self) -> bool:
+        """Whether what was published since is of another version than the index of words still is: to search one with the
+        other would find nothing, so what is open serves on until both are there.
+        """
+        if not self.loads:
+            return False
+        state, version = load_state(self._views, self._log), self.files.state.interpretation_version
+        return (
+            state is not None
+            and state.interpretation_version != version
+            and state.position > TAIL_EVENTS_MAX
+            and _version_of_words(self._views) == version
+        )
 
     def leaves_out(self, error: Exception) -> bool:
         """Whether a damaged base is why reading failed, and is done without from now on: the log is read instead."""

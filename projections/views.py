@@ -2,6 +2,7 @@
 
 import functools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
-from session_mgmt_mcp.core.errors import InputError, ViewDamagedError
+from session_mgmt_mcp.core.errors import InputError, ViewDamagedError, ViewsBehindError
 from session_mgmt_mcp.core.ports import EventLog
 from session_mgmt_mcp.projections.protocol import views_folder
 from session_mgmt_mcp.projections.results import Moments, SessionSummary, TimelinePage, ViewStatus
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from session_mgmt_mcp.projections.tail import QueryReader
 
 LIMIT_MAX = 1000
+BEHIND_EVERY_S = 30.0  # so often at most views are asked for that are not there
 SCOPES_MAX = 8  # that are kept ready; each holds its rows' words in memory
 
 Given = ParamSpec("Given")
@@ -43,6 +45,9 @@ def _without_damage(
     def answer(self: "Views", /, *args: Given.args, **named: Given.kwargs) -> Answer:
         try:
             return ask(self, *args, **named)
+        except ViewsBehindError:
+            self._have_views_built()
+            raise
         except Exception as error:
             if not self._leaves_out(error):
                 raise
@@ -63,14 +68,18 @@ class Views:
         folder: Path,
         embedder: "Callable[[], EmbedsQueries] | None" = None,
         weights: "Weights | None" = None,
+        behind: Callable[[], None] | None = None,
     ) -> None:
         """`folder`: the data folder; nothing is opened or created before the first question. `embedder`: opens the model
         for searches by meaning, called when there are vectors to compare with; None: words alone. `weights`: other
-        than those of `ranking`, to measure what each term is good for.
+        than those of `ranking`, to measure what each term is good for. `behind`: has the views built, without waiting for it;
+        called before ViewsBehindError is raised.
         """
         self._log = log
         self._embedder = embedder
         self._weights = weights
+        self._behind = behind
+        self._behind_at = -BEHIND_EVERY_S  # when it was called last
         self._views = views_folder(folder)
         self._lock = threading.RLock()
         self._reader: QueryReader | None = None
@@ -115,6 +124,12 @@ class Views:
             self._reader = QueryReader(self._log, self._views)
         self._reader.refresh()
         return self._reader
+
+    def _have_views_built(self) -> None:
+        now = time.monotonic()
+        if self._behind is not None and now - self._behind_at >= BEHIND_EVERY_S:
+            self._behind_at = now
+            self._behind()
 
     def _leaves_out(self, error: Exception) -> bool:
         with self._lock:

@@ -52,7 +52,7 @@ class App:
     def __init__(self, folder: Path, log: FileLog) -> None:
         self.folder = folder
         self.log = log
-        self.views = Views(log, folder, _embedder)
+        self.views = Views(log, folder, _embedder, behind=lambda: maintenance.start(log.folder))
         self.redactions = 0  # secrets taken out of what was appended here
 
     @classmethod

@@ -23,7 +23,8 @@ class Published:
 
     def positions(self) -> dict[str, int]:
         """Projection (query, lexical) -> the last position that it holds; 0 where nothing usable is published."""
-        return {"query": self._query(), "lexical": self._lexical()}
+        state = self._query()
+        return {"query": state.position if state else 0, "lexical": self._lexical(state)}
 
     def vectors_behind(self, head: int) -> int:
         """Events up to `head` of which nothing was embedded yet."""
@@ -34,18 +35,26 @@ class Published:
         missing = gaps(state.covered, 1 << ORDINAL_BITS, (head + 1) << ORDINAL_BITS)
         return sum((high - low) >> ORDINAL_BITS for low, high in missing)
 
-    def _query(self) -> int:
+    def _query(self) -> query_files.QueryState | None:
+        """What another version made serves too, until it is made anew."""
         path = query_files.query_folder(self._views) / query_files.STATE_FILE
-        state = self._fresh("query", [path], lambda: query_files.load_state(self._views, self._log))
-        return state.position if state is not None else 0
+        found: query_files.QueryState | None = self._fresh(
+            "query", [path], lambda: query_files.load_state(self._views, self._log, of_any_version=True)
+        )
+        return found
 
-    def _lexical(self) -> int:
+    def _lexical(self, query: query_files.QueryState | None) -> int:
         """The index says how far it is in a document of its own, so it is opened where it changed."""
         from session_mgmt_mcp.projections import lexical  # loads its engine
 
         folder = lexical.lexical_folder(self._views)
         state = folder / query_files.STATE_FILE
-        name = self._fresh("generation", [state], lambda: lexical.published_generation(folder, self._log))
+        version = query.interpretation_version if query else 0
+        name = self._fresh(
+            f"generation {version}",
+            [state],
+            lambda: lexical.published_generation(folder, self._log, version),
+        )
         if not name:
             return 0
         rows = folder / name / "rows"
