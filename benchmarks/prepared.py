@@ -51,8 +51,7 @@ def folder_of(size: str) -> Path:
         corpus.fill(making, corpus.SIZES[size])
         making.rename(folder)
     with App.open(folder) as app:
-        if app.views.status().lexical_watermark < app.log.sealed().position:
-            publish.update(app.log, app.folder)
+        publish.update(app.log, app.folder)  # nothing, where they are there
     if not _has_vectors(folder):
         add_vectors(folder)
     return folder
