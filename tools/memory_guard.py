@@ -8,6 +8,7 @@ the room, so they count against nobody.
 import ctypes
 import gc
 import logging
+import os
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from session_mgmt_mcp.projections.views import Views
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
+ARENAS = 2
+_M_ARENA_MAX = -8  # of malloc.h
 
 
 class Memory(NamedTuple):
@@ -41,6 +44,20 @@ def memory_now() -> Memory:
     if b"RssAnon:" not in sizes:  # before Linux 4.5
         return Memory(None, None)
     return Memory(sizes[b"RssAnon:"], sizes.get(b"RssFile:", 0) + sizes.get(b"RssShmem:", 0))
+
+
+def few_arenas() -> None:
+    """Have glibc share a few heaps among all threads; to be called before there are any.
+
+    By default each thread gets one of its own, up to eight a processor: what one frees the others cannot use, and memory
+    grows by what is opened again and again. What `MALLOC_ARENA_MAX` says holds instead, where it is set.
+    """
+    if "MALLOC_ARENA_MAX" in os.environ:
+        return
+    try:
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS)
+    except (OSError, AttributeError):  # only glibc has it
+        return
 
 
 def give_back() -> None:

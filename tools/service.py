@@ -25,6 +25,7 @@ from session_mgmt_mcp.core.config import ServiceSettings, load, needs_restart
 from session_mgmt_mcp.core.errors import SessionMgmtError, SettingsError
 from session_mgmt_mcp.tools import logging_setup
 from session_mgmt_mcp.tools.app import App
+from session_mgmt_mcp.tools.memory_guard import few_arenas
 from session_mgmt_mcp.tools.service_parts import Parts
 from session_mgmt_mcp.tools.service_upkeep import Upkeep
 from session_mgmt_mcp.tools.systemd_notify import Notifier, inherited_sockets
@@ -98,6 +99,7 @@ class Service:
     @classmethod
     def open(cls, given: Given) -> Self:
         """Settings, log file, data folder, sockets. Raises SettingsError, DataFolderError, ListenError."""
+        few_arenas()
         inherited = inherited_sockets()
         given = given.with_sockets(inherited)
         settings = given.settings()

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +59,19 @@ def test_above_it_caches_are_dropped_and_work_goes_on_where_that_was_enough(app:
     guard.admit()
     assert guard.dropped == 1
     assert app.views.search("dates")  # opened anew
+
+
+def test_nothing_holds_on_to_what_searches_opened(app: App) -> None:
+    app.remember("dates are UTC")
+    assert app.views.search("dates")
+    assert app.views.scoped(("/nowhere",)).search("dates") == []
+    opened = [
+        weakref.ref(app.views._meaning()),
+        weakref.ref(app.views._search),
+        weakref.ref(app.views._reader),
+    ]
+    MemoryGuard(LIMIT, app.views, memory=Machine(2 * LIMIT, 0).memory, beside=at_once).check()
+    assert [what() for what in opened] == [None, None, None]
 
 
 def test_where_that_is_not_enough_new_work_is_refused_until_memory_is_below_again(app: App) -> None:
