@@ -1,5 +1,6 @@
 """Texts to vectors, by an ONNX model on the CPU. Nothing is downloaded and nothing is sent anywhere."""
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -160,6 +161,8 @@ class Embedder:
 
 def _session(folder: ModelFolder) -> "InferenceSession":
     """The model on the CPU. Raises EmbeddingError where it is none."""
+    # importing it otherwise writes a device id and a database into the user's home
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime as runtime
     except ImportError as error:
