@@ -18,6 +18,7 @@ INSTALL = "/source/deploy/systemd/install.sh"
 SERVICE = "session-mgmt-mcp.service"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 BROKEN = '"""A release that does not start."""\nraise SystemExit("this release is broken")\n'
+EMBED = "from session_mgmt_mcp.projections.embedding import Embedder; print(Embedder.open().embed_query('a text').size)"
 
 
 @pytest.fixture
@@ -136,22 +137,10 @@ def test_a_host_installs_upgrades_and_restores_without_losing_an_event(
 def check_sandbox(machine: Host) -> None:
     """In its sandbox it embeds, maintains and logs; its files are its own alone."""
     machine.run(f"{SCRIPTS}/run.sh", "remember", "the gate opens at dawn")
-    machine.run(
-        "systemd-run",
-        "--wait",
-        "--quiet",
-        *sandbox(machine),
-        f"{TOP}/current/venv/bin/session-mgmt-mcp",
-        "embed",
-    )
-    machine.run(
-        "systemd-run",
-        "--wait",
-        "--quiet",
-        *sandbox(machine),
-        f"{TOP}/current/venv/bin/session-mgmt-mcp",
-        "maintain",
-    )
+    python = f"{TOP}/current/venv/bin/python"
+    within = ["systemd-run", "--wait", "--quiet", "--collect", "--pipe", *sandbox()]
+    machine.run(*within, python, "-m", "session_mgmt_mcp", "maintain", "--once")
+    assert machine.output(*within, python, "-c", EMBED) == "384"
     log = machine.output("cat", f"{TOP}/logs/session-mgmt-mcp.log")
     levels = [json.loads(line)["level"] for line in log.splitlines()]
     assert levels, "nothing was logged"
@@ -163,7 +152,7 @@ def check_sandbox(machine: Host) -> None:
     assert machine.output("find", f"{TOP}/releases", "-user", "session-mgmt") == ""
 
 
-def sandbox(machine: Host) -> list[str]:
+def sandbox() -> list[str]:
     """The unit's own limits, for another command."""
     unit = (ROOT / "deploy/systemd" / SERVICE).read_text()
     lines = unit.split("[Service]")[1].split("[Install]")[0].splitlines()
