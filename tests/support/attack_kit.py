@@ -1,7 +1,9 @@
 """A service that asks for keys, off loopback, and the keys of those who use it and of those who should not."""
 
 import contextlib
+import os
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from session_mgmt_mcp.tools.access_keys import NewKey, Wanted, create
 from session_mgmt_mcp.tools.app import App
 
 NAMES = "localhost,127.0.0.1,0.0.0.0"
+ATTACKS_S_MAX = 600.0
 HOUR_US = 3_600_000_000
 
 
@@ -31,8 +34,6 @@ def expired_key(folder: Path, name: str) -> NewKey:
 
 def data_folder(folder: Path) -> Path:
     """An empty data folder."""
-    import os
-
     before = os.environ.get("SESSION_MGMT_DATA_DIR")
     os.environ["SESSION_MGMT_DATA_DIR"] = str(folder)
     try:
@@ -53,6 +54,10 @@ class Target(ServiceProcess):
         chosen = {"allowed_hosts": NAMES, "rate_limit": 1_000_000, "rate_burst": 1_000_000, **settings}
         env = {f"SESSION_MGMT_{key.upper()}": str(value) for key, value in chosen.items()}
         super().__init__(folder, "--host", "0.0.0.0", env=env)
+        self._guard.cancel()  # a whole module of attacks takes longer than one test
+        self._guard = threading.Timer(ATTACKS_S_MAX, self.process.kill)
+        self._guard.daemon = True
+        self._guard.start()
 
     @property
     def port(self) -> int:
