@@ -29,8 +29,8 @@ case ${1:-} in
     echo "secrets/metrics_key is there already; nothing was changed"
     exit 0
   fi
-  docker compose exec -T app session-mgmt-mcp keys create prometheus --role reader --scope metrics --all-projects --json |
-    sed -n 's/.*"key": *"\(smk_[0-9a-f_]*\)".*/\1/p' | keep secrets/metrics_key
+  docker compose exec -T app session-mgmt-mcp keys create prometheus --role reader --scope metrics --all-projects |
+    keep secrets/metrics_key
   ;;
 -*)
   sed -n '2,5p' "$0" >&2

@@ -135,18 +135,19 @@ def _start(folder: Path) -> None:
         return
     (folder / "pid").unlink(missing_ok=True)
     with open(folder / "log", "w") as log:
-        process = subprocess.Popen(
+        # a process of its own: which test process is the last to need it is not known
+        subprocess.run(
             [
-                "dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "pid",
-                "--host", _socket(folder), "--iptables=false", "--ip6tables=false", "--ip-forward=false",
-                "--bridge=none",
+                "setsid", "--fork", "dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec",
+                "--pidfile", folder / "pid", "--host", _socket(folder), "--bridge=none",
+                "--iptables=false", "--ip6tables=false", "--ip-forward=false",
             ],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True,
         )  # fmt: skip
     end = time.monotonic() + WAIT_S_MAX
     while not _answers(_socket(folder)):
-        if process.poll() is not None or time.monotonic() > end:
-            said = (folder / "log").read_text().splitlines()[-3:]
+        said = (folder / "log").read_text().splitlines()[-3:]
+        if time.monotonic() > end or any("failed to start daemon" in line for line in said):
             pytest.skip(f"dockerd does not run on this machine: {' '.join(said)}")
         time.sleep(0.2)
 
@@ -247,3 +248,68 @@ def _one_builds() -> Iterator[None]:
 def free_name() -> str:
     """A name for a container, volume or project of this test alone."""
     return f"session-mgmt-test-{uuid.uuid4().hex[:12]}"
+
+
+LOCKED_DOWN = (
+    "--read-only",
+    "--tmpfs",
+    "/tmp",
+    "--cap-drop",
+    "ALL",
+    "--security-opt",
+    "no-new-privileges",
+    "--init",
+)
+KEY = "smk_0123456789ab_" + "5e" * 32
+
+
+class Box(NamedTuple):
+    """The service's image, and a network and a volume for its containers; `with box(...)` takes all of it away again."""
+
+    engine: Engine
+    name: str
+    key_file: Path
+
+    def start(self, *options: str) -> int:
+        """Start the service, locked down, on the volume; the port of this machine it is reached at."""
+        self.engine.docker(
+            "run", "--detach", "--name", self.name, "--network", self.name, "--volume", f"{self.name}:/data",
+            "--volume", f"{self.key_file}:/run/secrets/admin_key:ro", "--publish", "127.0.0.1:0:8000",
+            "--env", "SESSION_MGMT_ADMIN_KEY_FILE=/run/secrets/admin_key", "--env", "SESSION_MGMT_EMBED=off",
+            "--health-interval", "1s", *LOCKED_DOWN, *options, IMAGE,
+        )  # fmt: skip
+        until(lambda: self.state("{{.State.Health.Status}}") == "healthy", "the container is healthy")
+        return int(self.engine.docker("port", self.name, "8000").stdout.splitlines()[0].rsplit(":", 1)[1])
+
+    def state(self, template: str) -> str:
+        return self.engine.docker("inspect", "--format", template, self.name).stdout.strip()
+
+    def inside(self, *command: str, check: bool = True) -> str:
+        """What a command in the running container prints."""
+        return self.engine.docker("exec", self.name, *command, check=check).stdout
+
+    def logs(self) -> str:
+        done = self.engine.docker("logs", self.name)
+        return done.stdout + done.stderr
+
+    def stop(self) -> int:
+        """Stop as an operator does, and take the container away; the service's exit code."""
+        self.engine.docker("stop", "--time", "60", self.name)
+        code = int(self.state("{{.State.ExitCode}}"))
+        self.engine.docker("rm", self.name)
+        return code
+
+
+@contextlib.contextmanager
+def box(engine: Engine, folder: Path) -> Iterator[Box]:
+    """A volume, a network and a key for containers of the service."""
+    name, key = free_name(), folder / "admin_key"
+    key.write_text(KEY)
+    key.chmod(0o444)
+    engine.docker("network", "create", name)
+    engine.docker("volume", "create", name)
+    try:
+        yield Box(engine, name, key)
+    finally:
+        for kind in (["rm", "--force"], ["volume", "rm"], ["network", "rm"]):
+            engine.docker(*kind, name, check=False)
