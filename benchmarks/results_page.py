@@ -268,10 +268,12 @@ def service(found: Found, folder: Path) -> str:
         table(heads, [[row[name] for name in heads] for row in load["tools"]]),
         f"`GET /health` on 100 connections, in turns; CPU of the server {readable(health['cpu_us_ratio'])} times the bare app's:",
         table(("app", "a second", "p50 ms", "p99 ms", "CPU µs"), sides),
-        f"10 clients for {readable(memory['seconds'])} s, {readable(memory['per_s'])} answers/s: own memory "
-        f"{readable(own['first'])} MB at first, {readable(own['after_a_tenth'])} after a tenth of the time, "
-        f"{readable(own['last_tenth'])} in the last, {readable(own['most'])} at most; "
-        f"{readable(memory['acknowledged'])} notes acknowledged, {memory['wrong']} missing or wrong.",
+        (
+            f"10 clients for {readable(memory['seconds'])} s, {readable(memory['per_s'])} answers/s: own memory "
+            f"{readable(own['first'])} MB at first, {readable(own['after_a_tenth'])} after a tenth of the time, "
+            f"{readable(own['last_tenth'])} in the last, {readable(own['most'])} at most; "
+            f"{readable(memory['acknowledged'])} notes acknowledged, {memory['wrong']} missing or wrong."
+        ),
     ]
     if (folder / "service-memory.svg").exists():
         out.append("![The service over time](results/service-memory.svg)")
