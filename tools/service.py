@@ -202,7 +202,14 @@ class Service:
 
     def _sites(self) -> list[Site]:
         def site(app: object, listening: socket.socket, *, lifespan: bool) -> Site:
-            return Site(app, listening, self._tls, lifespan, protocol_class(self.settings))
+            return Site(
+                app,
+                listening,
+                self._tls,
+                lifespan,
+                protocol_class(self.settings),
+                self._settings.header_timeout_s,
+            )
 
         ports = self._parts.ports()
         sites = [site(build_app(self._parts.mcp_app(), ports, self.settings), self._http, lifespan=True)]

@@ -9,10 +9,12 @@ import contextlib
 import logging
 import socket
 import ssl
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 
 from session_mgmt_mcp.core.errors import SessionMgmtError, SettingsError
 
@@ -37,6 +39,7 @@ class Site(NamedTuple):
     tls: ssl.SSLContext | None = None
     lifespan: bool = False
     protocol: type[asyncio.Protocol] | None = None  # uvicorn's own where none is given
+    handshake_s: float = 10.0  # for the handshake of TLS
 
 
 def listen(host: str, port: int, what: str) -> socket.socket:
@@ -105,6 +108,34 @@ def _no_password() -> str:
 
 
 class _Server(uvicorn.Server):
+    """uvicorn's, which leaves signals alone, and gives a client that does not shake hands no longer than its head."""
+
+    handshake_s: float | None = None  # None where there is no TLS
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's for sockets that are given, which would wait a minute for the handshake of TLS."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        config, loop = self.config, asyncio.get_running_loop()
+
+        def protocol() -> asyncio.Protocol:
+            make: Any = config.http_protocol_class
+            made: asyncio.Protocol = make(config, self.server_state, self.lifespan.state, loop)
+            return made
+
+        self.servers = [
+            await loop.create_server(
+                protocol,
+                sock=listening,
+                ssl=config.ssl,
+                backlog=config.backlog,
+                ssl_handshake_timeout=self.handshake_s,
+            )
+            for listening in sockets or ()
+        ]
+        self.started = True
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -116,7 +147,7 @@ class Servers:
     def __init__(self, sites: Sequence[Site]) -> None:
         """The first site is drained first; the others serve until it is."""
         self._sites = sites
-        self._servers = [_Server(_config(site)) for site in sites]
+        self._servers = [_server(site) for site in sites]
         self._stopping = asyncio.Event()
         self._drain_s = 0.0
 
@@ -157,6 +188,12 @@ class Servers:
         if done:
             task.result()
         return bool(done) and clock() - began < seconds
+
+
+def _server(site: Site) -> _Server:
+    server = _Server(_config(site))
+    server.handshake_s = None if site.tls is None else site.handshake_s
+    return server
 
 
 def _config(site: Site) -> uvicorn.Config:
