@@ -165,7 +165,12 @@ start() { # release: switch to it; fails where it does not become ready
 }
 
 tell_why() {
-  ctl --no-pager --lines=20 status "$SERVICE" >&2 || true
+  ctl --no-pager --lines=0 status "$SERVICE" >&2 || true
+  if [ -n "$SYSTEMCTL" ] && command -v journalctl >/dev/null; then
+    journalctl --sync # what it said last is on its way
+    journalctl --no-pager --quiet --output=cat --lines=30 --unit="$SERVICE" >&2 || true
+  fi
+  say "its log may say more: $top/logs" >&2
 }
 
 switch_to() { # release: with the one before put back where it fails
@@ -179,6 +184,7 @@ switch_to() { # release: with the one before put back where it fails
   tell_why
   if [ -z "$before" ] || [ "$before" = "$1" ]; then
     ctl stop "$SERVICE" "$SOCKET" || true
+    if [ -z "$before" ]; then rm -f "$top/current"; fi
     fail 1 "$1 did not become ready within $wait_s s; there is no release before to go back to: it was stopped"
   fi
   if start "$before"; then fail 1 "$1 did not become ready within $wait_s s; went back to $before, which is"; fi
