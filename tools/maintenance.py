@@ -198,4 +198,11 @@ def start(folder: str) -> None:
         logger.warning("maintenance could not be started: %s", error)
         return
     # a process nobody waits for stays in the table as long as the server lives
-    threading.Thread(target=os.waitpid, args=(process_id, 0), name="maintenance", daemon=True).start()
+    threading.Thread(target=_wait_for, args=(process_id,), name="maintenance", daemon=True).start()
+
+
+def _wait_for(process_id: int) -> None:
+    with contextlib.suppress(
+        ChildProcessError
+    ):  # a service that is a container's first process waits for all
+        os.waitpid(process_id, 0)

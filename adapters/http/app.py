@@ -73,8 +73,9 @@ def _outermost(front: Front, settings: Settings) -> Any:
     logged = AccessLog(front)
 
     async def addressed(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":  # whoever a trusted proxy speaks for, in the log as everywhere
-            address = client_of(scope, settings().trusted_proxies)
+        trusted = settings().trusted_proxies
+        if trusted and scope["type"] == "http":  # whom a proxy speaks for, in the log as everywhere
+            address = client_of(scope, trusted)
             scope["client"] = (address, 0) if address else None
         await logged(scope, receive, send)
 
