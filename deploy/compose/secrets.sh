@@ -23,13 +23,17 @@ keep() { # FILE: moves stdin there, unless it is there already
   echo "made $1"
 }
 
+compose() { # the plugin, or the program of its own
+  if docker compose version >/dev/null 2>&1; then docker compose "$@"; else docker-compose "$@"; fi
+}
+
 case ${1:-} in
 --metrics)
   if [ -s secrets/metrics_key ]; then
     echo "secrets/metrics_key is there already; nothing was changed"
     exit 0
   fi
-  docker compose exec -T app session-mgmt-mcp keys create prometheus --role reader --scope metrics --all-projects |
+  compose exec -T app session-mgmt-mcp keys create prometheus --role reader --scope metrics --all-projects |
     keep secrets/metrics_key
   ;;
 -*)
