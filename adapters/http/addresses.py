@@ -65,6 +65,7 @@ def neighbourhood(address: str) -> str:
 
     One IPv6 subscriber has at least a /64, so counting single addresses would count nothing.
     """
+    address = plain(address) or address
     if ":" not in address:
         return address
     try:

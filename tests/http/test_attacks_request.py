@@ -169,6 +169,11 @@ def test_behind_a_unix_socket_only_a_named_one_is_believed() -> None:
     assert client_of(scope, PROXIES) == ""
 
 
+def test_ipv4_clients_of_an_ipv6_socket_are_not_taken_for_one_place() -> None:
+    assert neighbourhood("::ffff:192.0.2.1") == "192.0.2.1"
+    assert neighbourhood("2001:db8::1") == neighbourhood("2001:db8::2") != neighbourhood("2001:db8:0:1::1")
+
+
 def test_proxies_that_are_no_addresses_are_named() -> None:
     assert wrong_proxies(("10.0.0.0/8", "unix", "nginx", "300.1.1.1", "::1")) == ("nginx", "300.1.1.1")
 
