@@ -17,7 +17,7 @@ def test_it_stores_and_finds_through_the_service(machine: Machine, tmp_path: Pat
         entry = {
             "type": "http",
             "url": service.url,
-            "headers": {"Authorization": f"Bearer {key.secret}"},
+            "headers": {"Authorization": f"Bearer {key.text}"},
         }
         (machine.work / ".mcp.json").write_text(json.dumps({"mcpServers": {"session-mgmt": entry}}))
         settings = {"enableAllProjectMcpServers": True}
