@@ -133,7 +133,9 @@ class Service:
         }
 
     async def run(self) -> int:
-        """Serve until SIGTERM or SIGINT, then drain. The exit code: 0, or FORCED where a second signal came."""
+        """Serve until SIGTERM or SIGINT, then drain. The exit code: 0; FORCED where a second signal came; 1 where a part of
+        the service ended by itself.
+        """
         from anyio import to_thread
 
         loop = asyncio.get_running_loop()
@@ -153,7 +155,11 @@ class Service:
         servers = Servers(self._sites())
         serving = asyncio.create_task(servers.run())
         beating = asyncio.create_task(self._beat(servers))
-        await _first(serving, asyncio.create_task(told_to_stop.wait()))
+        await _first(serving, beating, asyncio.create_task(told_to_stop.wait()))
+        failed = not told_to_stop.is_set()
+        if failed:
+            self._why = "failure"
+            logger.error("a part of the service ended by itself", exc_info=_error_of(serving, beating))
         draining = asyncio.create_task(self._drain(servers, serving))
         await _first(draining, asyncio.create_task(told_again.wait()))
         beating.cancel()
@@ -161,7 +167,7 @@ class Service:
             logger.warning("a second signal: requests at work are cut off")
             return FORCED
         await draining
-        return 0
+        return int(failed)
 
     async def _drain(self, servers: Servers, serving: "asyncio.Task[bool]") -> None:
         """Let requests at work finish, then close what is open."""
@@ -170,7 +176,7 @@ class Service:
         self._notifier.stopping("draining")
         logger.info("%s: no new connections; requests at work get %g s", self._why, self._settings.drain_s)
         servers.stop(self._settings.drain_s)
-        if not await serving:
+        if not (await asyncio.gather(serving, return_exceptions=True))[0]:
             logger.warning("requests that took longer than drain_s were cut off")
         closing = threading.Thread(target=self._close, name="close", daemon=True)
         closing.start()
@@ -180,11 +186,13 @@ class Service:
 
     def reload(self) -> None:
         """Take over the settings as they are now, where that needs no restart. Malformed ones change nothing."""
+        if self._why:
+            return  # it stops
         self._notifier.reloading()
         self._logs.reopen()
         try:
             new = self._given.settings()
-            self._parts.reload(new)
+            keys = self._parts.keys_for(new)
             if self._tls is not None and new.tls_cert_file:
                 load_certificate(self._tls, new.tls_cert_file, new.tls_key_file)
         except SessionMgmtError as error:
@@ -194,11 +202,12 @@ class Service:
             if bool(new.tls_cert_file) != (self._tls is not None):
                 late = (*late, "tls_cert_file")
             self._settings = new
+            self._parts.take_over(new, keys)
             self._logs.set_level(new.log_level)
             logger.info("settings, keys and certificates were read anew")
             if late:
                 logger.warning("changed, and taken over at the next start alone: %s", ", ".join(late))
-        self._notifier.ready("serving")
+        self._notifier.ready(self._standing())
 
     def _sites(self) -> list[Site]:
         def site(app: object, listening: socket.socket, *, lifespan: bool) -> Site:
@@ -223,28 +232,41 @@ class Service:
         return self._upkeep.check_views()
 
     async def _beat(self, servers: Servers) -> None:
-        """Tell systemd when requests are welcome, and from then on that the loop and the probe turn."""
+        """Tell systemd that it is up, how it stands, and from then on that the loop and the probe turn.
+
+        That it is up says that everything was tried, not that all is well: a start again would not help a full disk, and
+        `/ready` keeps requests away.
+        """
         from anyio import to_thread
 
         self._parts.start()
-        while not servers.started:
+        while not (servers.started and self._upkeep.tried and self._parts.prober.reading is not None):
             await asyncio.sleep(_POLL_S)
         self._serving = True
-        while not self._parts.ready().ok:
-            await asyncio.sleep(_POLL_S)
         await to_thread.run_sync(self._parts.say_started, address_of(self._http))
-        self._notifier.ready("serving")
+        self._notifier.ready(self._standing())
         logger.info("serving %(mcp)s, metrics at %(metrics)s", self.addresses)
         every_s = self._notifier.watchdog_s / 3 if self._notifier.watchdog_s else BEAT_S
         while True:
             if self._parts.prober.is_alive():
-                self._notifier.alive()
+                self._notifier.alive(self._standing())
             await asyncio.sleep(every_s)
+
+    def _standing(self) -> str:
+        """A line for `systemctl status`."""
+        prober = self._parts.prober
+        said = prober.ready().checks
+        wrong = [f"{name}: {said.get(name, '')}" for name, holds in prober.holds().items() if not holds]
+        return f"not ready: {'; '.join(wrong)}" if wrong else "serving"
 
     def _close(self) -> None:
         self._upkeep.stop()
         self._parts.close(self._why)
         self._app.close()
+
+
+def _error_of(*tasks: "asyncio.Task[object]") -> BaseException | None:
+    return next((task.exception() for task in tasks if task.done() and not task.cancelled()), None)
 
 
 async def _first(*tasks: "asyncio.Task[object]") -> None:

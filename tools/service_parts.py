@@ -80,10 +80,13 @@ class Parts:
         )
         return behind(sdk_app)
 
-    def reload(self, new: ServiceSettings) -> None:
-        """Take over what may change while the service runs. Raises SettingsError; then nothing changed."""
-        if self._authenticator is not None:
-            self._authenticator = self._keys(new)
+    def keys_for(self, new: ServiceSettings) -> KeyAuthenticator | None:
+        """What tells keys with these settings. Raises SettingsError; None where no endpoint asks for any."""
+        return self._keys(new) if self._authenticator is not None else None
+
+    def take_over(self, new: ServiceSettings, keys: KeyAuthenticator | None) -> None:
+        """What may change while the service runs."""
+        self._authenticator = keys
         self.prober.guard.limit_bytes = new.max_memory_mb << 20
 
     def start(self) -> None:

@@ -31,6 +31,8 @@ class Upkeep:
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
         self._trouble = "opening"
         self._model = ""
+        self.tried = False
+        """Whether the first attempt is over, however it went."""
 
     def start(self) -> None:
         self._thread.start()
@@ -53,8 +55,10 @@ class Upkeep:
 
     def _run(self) -> None:
         maintenance.start(str(self._app.folder))
-        while not self._open() and not self._over.wait(AGAIN_S):
-            pass
+        opened = self._open()
+        self.tried = True
+        while not opened and not self._over.wait(AGAIN_S):
+            opened = self._open()
         while not self._over.wait(EVERY_S):
             if self._app.views.model() == UNNEEDED:  # vectors may have come, and with them the need
                 self._open()

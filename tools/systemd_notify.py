@@ -21,17 +21,17 @@ class Notifier:
         """How often WATCHDOG=1 is wanted at the latest, in seconds; 0: never."""
 
     def ready(self, status: str) -> None:
-        self._send(f"READY=1\nSTATUS={status}")
+        self._send(f"READY=1\nSTATUS={_line(status)}")
 
     def reloading(self) -> None:
         """`ready` has to follow."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self, status: str) -> None:
-        self._send(f"STOPPING=1\nSTATUS={status}")
+        self._send(f"STOPPING=1\nSTATUS={_line(status)}")
 
-    def alive(self) -> None:
-        self._send("WATCHDOG=1")
+    def alive(self, status: str) -> None:
+        self._send(f"WATCHDOG=1\nSTATUS={_line(status)}")
 
     def _send(self, text: str) -> None:
         if not self._address:
@@ -40,6 +40,11 @@ class Notifier:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
             out.setblocking(False)
             out.sendto(text.encode(), address)
+
+
+def _line(text: str) -> str:
+    """One line: each further one would be another assignment."""
+    return " ".join(text.split())
 
 
 def inherited_sockets() -> dict[str, socket.socket]:

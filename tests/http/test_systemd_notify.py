@@ -30,8 +30,8 @@ def test_each_state_is_told_as_systemd_reads_it(manager: socket.socket) -> None:
     assert stamp.startswith(b"MONOTONIC_USEC=")
     notifier.stopping("draining")
     assert manager.recv(500) == b"STOPPING=1\nSTATUS=draining"
-    notifier.alive()
-    assert manager.recv(500) == b"WATCHDOG=1"
+    notifier.alive("not ready: log: the disk is full\nREADY=1")
+    assert manager.recv(500) == b"WATCHDOG=1\nSTATUS=not ready: log: the disk is full READY=1"
 
 
 def test_a_socket_in_the_file_system_is_told_too(
@@ -42,8 +42,8 @@ def test_a_socket_in_the_file_system_is_told_too(
         told.bind(path)
         told.settimeout(10)
         monkeypatch.setenv("NOTIFY_SOCKET", path)
-        Notifier().alive()
-        assert told.recv(500) == b"WATCHDOG=1"
+        Notifier().alive("serving")
+        assert told.recv(500) == b"WATCHDOG=1\nSTATUS=serving"
 
 
 def test_a_manager_that_is_gone_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
