@@ -43,8 +43,9 @@ def test_every_file_belongs_to_a_kustomization() -> None:
 
 
 def test_no_secret_is_in_the_repository() -> None:
-    listed = run("git", "ls-files", "--", "deploy", cwd=ROOT).stdout.split()
-    assert [name for name in listed if "/secrets/" in name] == []
+    if (ROOT / ".git").exists():
+        listed = run("git", "ls-files", "--", "deploy", cwd=ROOT).stdout.split()
+        assert [name for name in listed if "/secrets/" in name] == []
     for path in FOLDER.rglob("*.yaml"):
         documents = yaml.safe_load_all(path.read_text())
         kinds = [found.get("kind") for found in documents if isinstance(found, dict)]

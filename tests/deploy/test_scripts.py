@@ -89,7 +89,7 @@ def url() -> Iterator[str]:
 
 
 def scripts() -> list[Path]:
-    named = [*DEPLOY.rglob("*.sh"), *(ROOT / ".ci").iterdir(), DEPLOY / "docker" / "health"]
+    named = [*DEPLOY.rglob("*.sh"), *(ROOT / ".ci").glob("*"), DEPLOY / "docker" / "health"]
     return [
         path for path in named if path.is_file() and path.read_bytes().startswith((b"#!", b"# shellcheck"))
     ]
