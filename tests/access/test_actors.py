@@ -67,14 +67,14 @@ def test_a_key_cannot_be_worded_to_meet_anothers(house: House) -> None:
 # -- what is told of access ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def told(house: House) -> House:
-    audit = AccessAudit.of(house.app.log)
+@pytest.fixture(scope="module")
+def told(shared: House) -> House:
+    audit = AccessAudit.of(shared.app.log)
     audit.started("1.0", "127.0.0.1:8000", "keys")
     for who in (MIRA, NOA):
         audit.authenticated(who, "192.0.2.1")
     audit.close()
-    return house
+    return shared
 
 
 def test_admins_of_all_projects_see_who_came_in(told: House) -> None:

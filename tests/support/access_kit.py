@@ -10,11 +10,14 @@ from mcp_in_process import InProcess
 
 from session_mgmt_mcp.core.access import PRINCIPAL, Principal, Role, tools_of
 from session_mgmt_mcp.core.envelope import Envelope, EventType, NewEvent, capture_id
+from session_mgmt_mcp.core.log.seal import seal
+from session_mgmt_mcp.projections import publish
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.guarded_services import GuardedServices
 from session_mgmt_mcp.tools.mcp_services import McpServices
 
 MILL, BANK = "/srv/mill", "/srv/bank"  # what our principal sees, and what it must not
+WORD = "zanzibar"  # said in the other project alone
 NOW = 1_790_000_000_000_000
 
 
@@ -59,13 +62,12 @@ class House:
         return self.hook(session, project, "UserPromptSubmit", prompt=text)
 
     def edit(self, session: str, project: str, file: str, text: str) -> int:
-        self._count += 1
         return self.hook(
             session,
             project,
             "PostToolUse",
             tool_name="Edit",
-            tool_use_id=f"use-{self._count}",
+            tool_use_id=f"use-{self._count + 1}",
             tool_input={"file_path": file, "old_string": "", "new_string": text},
             tool_response={"filePath": file},
         )
@@ -77,6 +79,12 @@ class House:
         envelope = Envelope(stream, event_type, 1, at, at, actor, "hook")
         new = NewEvent(capture_id("access", str(self._count)), envelope, json.dumps(payload).encode())
         return self.app.log.append([new])[0].position
+
+    def publish(self) -> None:
+        """Seal what is there and build the views; maintenance would append events of its own."""
+        self.app.log.roll()
+        seal(self.app.log.folder, self.app.log.log_id)
+        publish.update(self.app.log, Path(self.app.log.folder))
 
     def ask(self, who: Principal | None, tool: str, **arguments: Any) -> tuple[str, bool]:
         """A tool's text as the principal gets it, and whether it is an error."""
