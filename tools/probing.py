@@ -33,6 +33,13 @@ STALE_S = 30.0  # without a look the disk hangs
 DEAD_S = 120.0
 ROOM_BYTES_MIN = 32 << 20  # a journal and what sealing it takes
 
+# Anybody may ask /ready, so it names no paths; the reading's problems are in the log.
+_TROUBLES = {
+    "write": "nothing can be made durable in the data folder: the service's log says why",
+    "log": "the log cannot be read: the service's log says why",
+    "views": "how far the views are cannot be read: the service's log says why",
+}
+
 Check = Callable[[], tuple[bool, str]]  # whether it holds, and "ok" or what is wrong
 
 
@@ -235,14 +242,14 @@ class Prober:
             return False, f"the data folder has not answered for {silent:.0f} s: see whether its disk hangs"
         for part in ("write", "log"):
             if part in found.problems:
-                return False, found.problems[part]
+                return False, _TROUBLES[part]
         if found.disk_free_bytes is not None and found.disk_free_bytes < ROOM_BYTES_MIN:
             return False, f"only {found.disk_free_bytes >> 20} MiB are free on the disk: free some"
         return True, "ok"
 
     def _judge_views(self, found: Reading) -> tuple[bool, str]:
         if "views" in found.problems:
-            return False, found.problems["views"]
+            return False, _TROUBLES["views"]
         if found.lag_events is None or found.lag_s is None:
             return False, "how far the views are behind cannot be told while the log cannot be read"
         settings = self._settings()

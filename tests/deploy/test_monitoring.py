@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from session_mgmt_mcp.adapters.http.metrics import ServiceMetrics
 from session_mgmt_mcp.adapters.http.reading import Reading
 from session_mgmt_mcp.core.config import ServiceSettings
+from session_mgmt_mcp.tools.cli import COMMANDS, main
 
 PANELS = {"row", "stat", "timeseries"}  # those that Grafana 8 and later have, and that are no add-ons
 COLUMNS = 24
@@ -122,8 +123,6 @@ def test_a_service_that_vanished_is_down_too() -> None:
 
 
 def test_commands_that_alerts_name_exist() -> None:
-    from session_mgmt_mcp.tools.cli import COMMANDS
-
     named = re.findall(r"`session-mgmt-mcp (\w+)", RULES.read_text())
     assert named and set(named) <= set(COMMANDS)
 
@@ -131,6 +130,16 @@ def test_commands_that_alerts_name_exist() -> None:
 def test_settings_that_alerts_name_exist() -> None:
     for name in ("max_concurrency", "max_memory_mb"):
         assert name in RULES.read_text().lower() and hasattr(ServiceSettings(), name)
+
+
+def test_the_key_is_made_by_a_command_that_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = re.findall(
+        r"^ *session-mgmt-mcp (keys create .*)$", (FOLDER / "README.md").read_text(), re.MULTILINE
+    )
+    with pytest.raises(SystemExit):
+        main(["keys", "create", "--help"])
+    known = capsys.readouterr().out
+    assert {word for word in line.split() if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", known))
 
 
 # -- metrics -------------------------------------------------------------------------------------------------------

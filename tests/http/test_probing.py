@@ -140,7 +140,18 @@ def test_a_write_that_cannot_be_made_durable_is_told_and_counted(
     found = prober.look()
     assert found.sync_s is None and "Input/output error" in found.problems["write"]
     assert len(heard) == 2 and heard[0] is not None and heard[1] is None
-    assert "Input/output error" in prober.ready().checks["log"]
+    assert "durable" in prober.ready().checks["log"]
+
+
+def test_ready_tells_nobody_where_the_data_lies(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    prober = prober_of(app)
+    (app.folder / PROBE_FILE).mkdir()
+    (app.folder / "journal").rename(app.folder / "elsewhere")
+    found = prober.look()
+    assert {"write", "log"} <= set(found.problems)
+    ready = prober.ready()
+    assert not ready.ok and str(app.folder) not in str(ready)
+    assert str(app.folder) in caplog.text  # who runs it finds it in the log
 
 
 def test_a_folder_that_is_gone_is_not_ready(app: App, tmp_path: Path) -> None:
