@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Timer
 from typing import Any, Self, Unpack
 
 import msgspec
@@ -27,6 +27,7 @@ from session_mgmt_mcp.tools import maintenance
 from session_mgmt_mcp.tools.app import App
 
 COMPLETIONS_MAX = 50
+MAINTENANCE_AFTER_S = 2.0
 SESSION_VARIABLE = "CLAUDE_CODE_SESSION_ID"  # a hint: of the time the server was started
 
 
@@ -61,7 +62,10 @@ class McpServices:
     def open(cls) -> Self:
         """Open the default data folder. Where no hooks run, a server is what has maintenance done."""
         app = App.open(create=True)
-        maintenance.start(str(app.folder))
+        # not now: a client waits for its first answer
+        delayed = Timer(MAINTENANCE_AFTER_S, maintenance.start, [str(app.folder)])
+        delayed.daemon = True
+        delayed.start()
         return cls(app)
 
     # -- finding -------------------------------------------------------------------------------------------------

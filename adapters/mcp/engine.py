@@ -36,13 +36,18 @@ class Engine:
 
     def connect(self, caller: Caller, send: Send, gone: Callable[[], None]) -> "Connection":
         """A new connection; the first one waits until the SDK is loaded. `gone` is called when `send` failed."""
+        return Connection(self.start(), self._tasks, self._token, caller, send, gone)
+
+    def start(self) -> "SessionMgmtServer":
+        """Load the SDK and start its loop, unless that was done."""
         with self._lock:
             if self._server is None:
-                self._server = self._build()
+                server = self._build()
                 started = threading.Event()
                 threading.Thread(target=self._run, args=(started,), name="engine", daemon=True).start()
                 started.wait()
-        return Connection(self._server, self._tasks, self._token, caller, send, gone)
+                self._server = server
+            return self._server
 
     def serve(self, front: "Front") -> "Connection":
         """A link for this process's own client."""

@@ -33,6 +33,7 @@ class Opening:
         self._surface = surface
         self._era = ""  # decided by the first request: "handshake" or "envelope"
         self._initialized = False
+        self.listed = False  # the tools were asked for: they are likely to be called
         self.replay: list[bytes] = []
 
     def answer(self, line: bytes) -> bytes:
@@ -56,6 +57,7 @@ class Opening:
             self._keep(line)
         self._era = "envelope" if _VERSION in meta and method != "initialize" else "handshake"
         self._initialized = self._initialized or method == "initialize"
+        self.listed = self.listed or method == "tools/list"
         return answer_line(message["id"], found)
 
     def passed(self, line: bytes, message: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from session_mgmt_mcp.adapters.mcp.stdio import Wire
 
 LINE_BYTES_MAX = 64 << 20
 INVALID_REQUEST = -32600
+QUIET_S = 0.5  # without a line of the client: its opening is over, and a model thinks
 REPLAY_PREFIX = "session-mgmt-replay-"  # of the ids of requests the client has its answer to
 
 
@@ -42,6 +43,9 @@ class Finder(Protocol):
     def stand_in(self) -> None:
         """A link was lost while nothing was due: be ready to serve others."""
 
+    def prepare(self) -> None:
+        """The client is likely to call tools: load what that takes, where it is this process that will serve."""
+
 
 class Pending(NamedTuple):
     """A request without its answer."""
@@ -62,6 +66,8 @@ class Front:
         self._writing = 0
         self._settled = threading.Condition()  # guards the two above
         self._output = threading.Lock()
+        self._heard = threading.Event()  # a line of the client came
+        self._preparing = False
         self._nonce = os.urandom(8).hex()
         self._number = 0
 
@@ -69,6 +75,7 @@ class Front:
         """Serve until the end of input, then leave the process. Does not return."""
         try:
             while line := self._wire.reader.readline(LINE_BYTES_MAX):
+                self._heard.set()
                 if len(line) == LINE_BYTES_MAX and not line.endswith(b"\n"):
                     self._refuse_long_line()
                 elif line.strip():
@@ -132,6 +139,9 @@ class Front:
             else:
                 if answer:
                     self._write(answer)
+                if self._opening.listed and not self._preparing:
+                    self._preparing = True
+                    threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
                 return
         with self._linking:
             key = self._note(line)
@@ -145,6 +155,17 @@ class Front:
             except LinkLostError:
                 self._drop_link()
                 self._attach()
+
+    def _prepare(self) -> None:
+        """Once the client is quiet: while its model thinks, what the first call takes is loaded."""
+        while self._heard.wait(QUIET_S):
+            self._heard.clear()
+        if self._link is not None:
+            return
+        try:
+            self._finder.prepare()
+        except Exception as error:  # noqa: BLE001  the first call meets it again, and says so
+            print(f"session-mgmt: the tools could not be loaded beforehand: {error!r}", file=sys.stderr)
 
     def _attach(self) -> None:
         """Find someone who serves, tell them what was agreed, and ask what is still open, in the old order."""

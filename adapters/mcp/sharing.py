@@ -26,10 +26,15 @@ _VARIABLES = (
 
 
 class LazyEngine:
-    """The engine, imported at the first call."""
+    """The engine, imported at the first call, or before. `preload` imports what the tools need."""
 
-    def __init__(self, build: "Callable[[], SessionMgmtServer]", failed: Callable[[], None]) -> None:
-        self._build, self._failed = build, failed
+    def __init__(
+        self,
+        build: "Callable[[], SessionMgmtServer]",
+        failed: Callable[[], None],
+        preload: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._build, self._failed, self._preload = build, failed, preload
         self._lock = threading.Lock()
         self._made: Engine | None = None
 
@@ -40,6 +45,11 @@ class LazyEngine:
             if self._made is None:
                 self._made = Engine(self._build, self._failed)
             return self._made
+
+    def prepare(self) -> None:
+        """Have it ready, and what the tools need. Opens nothing."""
+        self().start()
+        self._preload()
 
     def close(self) -> None:
         """Close it, if it was made."""
@@ -68,6 +78,11 @@ class Sharing:
         if not self._alone:
             self._take_lock()
 
+    def prepare(self) -> None:
+        """Load what a first call takes, where this process is the host, or can be. A bridge needs nothing."""
+        if not self._alone and self._is_ours() and self._take_lock():
+            self._engine.prepare()
+
     def leave(self) -> None:
         """The process is about to end."""
         if self._host is not None:
@@ -75,7 +90,7 @@ class Sharing:
 
     def _shared(self, front: "Front") -> "Link | None":
         """A host's link; None where this process is the host, or is to serve alone."""
-        if self._folder is None or not os.path.exists(f"{self._folder}/FORMAT.json"):
+        if self._folder is None or not self._is_ours():
             return None
         from session_mgmt_mcp.adapters.mcp.bridge import Bridge, HostAwayError, HostUnfitError
 
@@ -89,6 +104,9 @@ class Sharing:
                 break
         self._alone = self._host is None
         return None
+
+    def _is_ours(self) -> bool:
+        return self._folder is not None and os.path.exists(f"{self._folder}/FORMAT.json")
 
     def _take_lock(self) -> bool:
         """Whether this process is the host now."""

@@ -40,6 +40,14 @@ def open_services() -> "Services":
     return McpServices.open()
 
 
+def preload() -> None:
+    """Import what the tools need, and open nothing."""
+    import duckdb  # noqa: F401
+    import tantivy  # noqa: F401
+
+    from session_mgmt_mcp.tools import mcp_services  # noqa: F401
+
+
 def serve(services_factory: "Callable[[], Services]" = open_services, folder: str | None = None) -> None:
     """Serve one client on stdin and stdout, then leave the process. Does not return.
 
@@ -65,7 +73,7 @@ def serve(services_factory: "Callable[[], Services]" = open_services, folder: st
         return _build(services_factory)
 
     surface = Surface.load()
-    engine = LazyEngine(build, lambda: leaving.leave(1))
+    engine = LazyEngine(build, lambda: leaving.leave(1), preload)
     sharing = Sharing(folder, surface.mark if surface else "", engine)
     leaving.on_leave(sharing.leave)
     if folder is not None:

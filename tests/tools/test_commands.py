@@ -241,6 +241,13 @@ def test_tables_for_people_name_what_machines_get(
     assert f"position {found['position']}" in said
 
 
+class _AtOnce:
+    """A Timer for which no time passes."""
+
+    def __init__(self, _: float, function: Callable[..., None], args: list[str]) -> None:
+        self.start = lambda: function(*args)
+
+
 def test_services_of_the_mcp_server_answer_from_the_same_log(
     imported: dict[str, Any], data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +256,7 @@ def test_services_of_the_mcp_server_answer_from_the_same_log(
 
     started: list[str] = []
     monkeypatch.setattr(composition.maintenance, "start", started.append)
+    monkeypatch.setattr(composition, "Timer", _AtOnce)
     services = composition.McpServices.open()
     everything: dict[str, Any] = dict.fromkeys(("session", "project", "assistant", "kind", "after", "before"))
     moment = services.search("failing date test", limit=3, **everything)[0]
