@@ -2,9 +2,11 @@
 
     python benchmarks/server_start.py [RUNS]
 
-Four servers in turn, so that load on the machine falls on all of them: a bare one on the SDK, ours with everything left to
-the SDK, ours as it is, and ours as a bridge to a host that runs already. Wall time is what a client waits; CPU time (user
-and system, of the server's process) is the steadier figure on a busy machine. The first call searches a small log.
+Five servers in turn, so that load on the machine falls on all of them: a bare one on the SDK, ours with everything left to
+the SDK, ours as it is, ours when its client calls only once a model has thought (the server was quiet for a second), and
+ours as a bridge to a host that runs already. `first_call` is from the request to its answer, all else from the start. Wall
+time is what a client waits; CPU time (user and system, of the threads that still run) is the steadier figure on a busy
+machine. The first call searches a small log.
 """
 
 import contextlib
@@ -40,6 +42,7 @@ SERVERS = {
     "bare SDK server": [sys.executable, "-c", NAIVE],
     "ours, all by the SDK": [sys.executable, "-P", "-c", WITHOUT_SURFACE],
     "ours": OURS,
+    "ours, called after a while": OURS,
     "ours, as a bridge": OURS,
 }
 
@@ -54,6 +57,8 @@ class Start(NamedTuple):
     called: float
     called_cpu: float
     called_rss: float
+    first_call: float
+    first_call_cpu: float
     end: float
 
 
@@ -97,6 +102,13 @@ class Client:
         """CPU in ms and resident memory in MB; 0 where there is no /proc."""
         return usage(self.process.pid)
 
+    def settle(self) -> None:
+        """Wait until it used next to no CPU for a second."""
+        before = -1000.0
+        while (now := self.usage()[0]) - before > 5:
+            before = now
+            time.sleep(1)
+
     def leave(self) -> float:
         """Close stdin and wait for its end; ms."""
         assert self.process.stdin is not None
@@ -120,15 +132,27 @@ def usage(pid: int) -> tuple[float, float]:
     return cpu_ms, rss_kb / 1024
 
 
-def start(command: list[str], folder: str) -> Start:
+def start(command: list[str], folder: str, *, thinks: bool = False) -> Start:
     with Client(command, folder) as client:
         initialize = client.ask("initialize", HELLO)
         listed = client.ask("tools/list")
         listed_cpu, listed_rss = client.usage()
+        if thinks:
+            client.settle()
+        asked, asked_cpu = (time.perf_counter() - client.began) * 1000, client.usage()[0]
         called = client.ask("tools/call", SEARCH)
         called_cpu, called_rss = client.usage()
         return Start(
-            initialize, listed, listed_cpu, listed_rss, called, called_cpu, called_rss, client.leave()
+            initialize,
+            listed,
+            listed_cpu,
+            listed_rss,
+            called,
+            called_cpu,
+            called_rss,
+            called - asked,
+            called_cpu - asked_cpu,
+            client.leave(),
         )
 
 
@@ -162,7 +186,7 @@ def measure(runs: int, folder: str) -> tuple[list[float], dict[str, list[Start]]
                     host.ask("tools/call", SEARCH)
                     one = start(command, folder)
             else:
-                one = start(command, folder)
+                one = start(command, folder, thinks=name == "ours, called after a while")
             if round_number:
                 starts[name].append(one)
     return bares[1:], starts
