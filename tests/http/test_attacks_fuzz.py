@@ -68,7 +68,7 @@ def sent(
         return answer.status, answer.read()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(REQUESTS, st.sampled_from(REVISIONS), st.integers() | TEXTS | st.none() | VALUES)
 def test_whatever_is_asked_in_json_is_answered_and_never_a_fault(
     target: tuple[Target, str], asked: tuple[str, Any], revision: str, number: Any
@@ -108,7 +108,7 @@ def of_schema(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     return kinds.get(str(kind), VALUES)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_whatever_a_tool_is_given_it_answers_or_says_what_is_wrong(
     target: tuple[Target, str], data: st.DataObject
@@ -135,7 +135,7 @@ def tools_of(service: Target, key: str) -> list[dict[str, Any]]:
     return list(listed.message["result"]["tools"])
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.sampled_from(["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE", "X-Y"]),
     st.sampled_from(["/mcp", "/health", "/ready", "/metrics", "/"]) | st.text("/.%" + string.hexdigits, max_size=20).map("/".__add__),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from asgi_kit import JSON_POST, Answer, ask, echo, scope_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from session_mgmt_mcp.adapters.http.addresses import client_of, neighbourhood, plain, wrong_proxies
@@ -281,6 +281,7 @@ def test_brackets_in_texts_are_text(body: bytes) -> None:
     check_shape(body)
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.recursive(st.text() | st.none(), lambda inner: st.lists(inner, max_size=3), max_leaves=40),
     st.integers(0, 90),

@@ -14,7 +14,7 @@ from service_process import REVISIONS, Answer, rpc
 from session_mgmt_mcp.core.access import Role
 from session_mgmt_mcp.tools.access_keys import revoke
 
-pytestmark = pytest.mark.slow  # a process, on a busy machine slow to start; its parts are attacked in the fast tests
+pytestmark = pytest.mark.slow  # a process; its parts are attacked in the fast tests
 SECRET = "marmalade-7714"
 TRAVERSALS = (
     "../../access.json", "..%2f..%2faccess.json", "/etc/passwd", "....//....//etc/passwd", "access.json\x00",
