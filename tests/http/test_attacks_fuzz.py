@@ -98,7 +98,7 @@ def of_schema(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     kind = schema.get("type")
     if kind == "array":
         return st.lists(of_schema(schema.get("items", {})), max_size=4)
-    words = st.sampled_from(["note", "/work/a", "7d", "2026-11-23", "today", "all", "smk", "a b"])
+    words = st.sampled_from(["note", "/srv/a", "7d", "2026-11-23", "today", "all", "smk", "a b"])
     kinds = {
         "integer": st.integers(-2, 60) | st.integers(),
         "boolean": st.booleans(),

@@ -23,7 +23,7 @@ TRAVERSALS = (
 
 
 class Scene(NamedTuple):
-    """A service, and the keys of its users: mira works in /work/a, noor in /work/b, root sees everything."""
+    """A service, and the keys of its users: mira works in /srv/a, noor in /srv/b, root sees everything."""
 
     service: Target
     mira: str
@@ -34,8 +34,8 @@ class Scene(NamedTuple):
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = data_folder(tmp_path_factory.mktemp("attacked") / "data")
-    mira = new_key(folder, "mira", projects=("/work/a",)).text
-    noor = new_key(folder, "noor", projects=("/work/b",)).text
+    mira = new_key(folder, "mira", projects=("/srv/a",)).text
+    noor = new_key(folder, "noor", projects=("/srv/b",)).text
     root = new_key(folder, "root", Role.ADMIN).text
     with Target(folder, max_body_bytes=1 << 20) as service:
         yield Scene(service, mira, noor, root)
@@ -172,8 +172,8 @@ def test_another_users_session_answers_as_one_that_is_not_there(
 def test_no_tool_tells_what_another_user_keeps(scene: Scene, foreign: dict[str, Any], tool: str) -> None:
     arguments: dict[str, dict[str, Any]] = {
         "search": {"query": f"{SECRET} quince word"},
-        "timeline": {"project": "/work/b"},
-        "start": {"project": "/work/b"},
+        "timeline": {"project": "/srv/b"},
+        "start": {"project": "/srv/b"},
     }
     answer = scene.service.call(tool, arguments.get(tool, {}), key=scene.mira)
     said = json.dumps(answer.message)
