@@ -184,6 +184,7 @@ def test_a_log_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
         (logs / name).rename(tmp_path / "rotated")
         reloaded(running)
         running.call("status")
+        assert running.stop() == 0  # a request's line is written after its answer
         assert any(
             json.loads(line).get("tool") == "status" for line in (logs / name).read_text().splitlines()
         )
