@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from session_mgmt_mcp.adapters.claude_code.capture import MAINTAINED
-from session_mgmt_mcp.core.errors import SessionMgmtError
+from session_mgmt_mcp.core.errors import SessionMgmtError, ViewsBehindError
 from session_mgmt_mcp.projections.meaning import LOADED, UNNEEDED
 from session_mgmt_mcp.tools import maintenance
 from session_mgmt_mcp.tools.app import App
@@ -17,6 +17,10 @@ logger = logging.getLogger(__name__)
 
 EVERY_S = 60.0
 AGAIN_S = 2.0  # where opening failed
+# /ready is open to anybody: what an error names stands in the log
+BUILDING = "the views are being built from the log"
+UNSEARCHABLE = "the views cannot be searched; the service's log says why"
+MISSING = "missing, so words alone are searched; the service's log says why"
 MAINTAIN_S = (
     maintenance.DUE_AGE_S
 )  # what a hook appends is maintained by its own; this is for what comes over HTTP
@@ -29,7 +33,9 @@ class Upkeep:
         self._app = app
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
-        self._trouble = "opening"
+        self._trouble = "opening"  # what anybody may read
+        self._why = ""  # the same for the log, with what it names
+        self._said_of_model = ""
         self._model = ""
         self.tried = False
         """Whether the first attempt is over, however it went."""
@@ -51,7 +57,7 @@ class Upkeep:
         state = self._model = self._app.views.model() or self._model
         if state in (LOADED, UNNEEDED):
             return True, "ok" if state == LOADED else UNNEEDED
-        return bool(state), f"missing, so words alone are searched: {state}" if state else "opening"
+        return bool(state), MISSING if state else "opening"
 
     def _run(self) -> None:
         maintenance.start(str(self._app.folder))
@@ -71,12 +77,16 @@ class Upkeep:
         try:
             self._app.views.search("anything", limit=1, plain=True)
         except Exception as error:
-            trouble = str(error) if isinstance(error, SessionMgmtError) else type(error).__name__
-            if trouble != self._trouble:
-                logger.error("the views cannot be searched: %s", trouble, exc_info=error)
-            self._trouble = trouble
+            why = str(error) if isinstance(error, SessionMgmtError) else type(error).__name__
+            if why != self._why:
+                logger.error("the views cannot be searched: %s", why, exc_info=error)
+            self._why, self._trouble = why, BUILDING if isinstance(error, ViewsBehindError) else UNSEARCHABLE
             return False
-        self._trouble = ""
+        self._why = self._trouble = ""
+        model = self._app.views.model()
+        if model not in (LOADED, UNNEEDED, self._said_of_model):
+            logger.warning("nothing is found by meaning: %s", model)
+            self._said_of_model = model
         return True
 
 

@@ -7,10 +7,18 @@ from threading import Event
 import pytest
 
 from session_mgmt_mcp.adapters.claude_code.capture import MAINTAINED
-from session_mgmt_mcp.core.errors import LogCorruptError
+from session_mgmt_mcp.core.errors import LogCorruptError, ViewsBehindError
 from session_mgmt_mcp.projections.meaning import LOADED, UNNEEDED
 from session_mgmt_mcp.tools import maintenance, service_upkeep
-from session_mgmt_mcp.tools.service_upkeep import MAINTAIN_S, Upkeep, maintenance_is_due, reap_orphans
+from session_mgmt_mcp.tools.service_upkeep import (
+    BUILDING,
+    MAINTAIN_S,
+    MISSING,
+    UNSEARCHABLE,
+    Upkeep,
+    maintenance_is_due,
+    reap_orphans,
+)
 
 NOW = 1_800_000_000.0
 
@@ -113,11 +121,24 @@ def test_opening_is_tried_again_until_a_search_is_answered(
 
 
 @pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ViewsBehindError("60000 events of /home/mira/log are not published"), BUILDING),
+        (LogCorruptError("/home/mira/log/segments/3 does not check"), UNSEARCHABLE),
+    ],
+)
+def test_what_anybody_may_ask_names_no_paths(started: list[str], error: Exception, said: str) -> None:
+    upkeep = Upkeep(App(Views(error)))  # type: ignore[arg-type]
+    assert not upkeep._open()
+    assert upkeep.check_views() == (False, said)
+
+
+@pytest.mark.parametrize(
     ("model", "said"),
     [
         (LOADED, "ok"),
         (UNNEEDED, UNNEEDED),
-        ("onnxruntime is missing", "missing, so words alone are searched: onnxruntime is missing"),
+        ("/home/mira/model cannot be read", MISSING),
     ],
 )
 def test_a_model_that_cannot_be_had_is_announced_and_keeps_nobody_out(
