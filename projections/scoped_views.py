@@ -25,10 +25,10 @@ from session_mgmt_mcp.projections.scope import (
     scoped_projects,
 )
 from session_mgmt_mcp.projections.search import Search
-from session_mgmt_mcp.projections.views import Views
+from session_mgmt_mcp.projections.views import Scoped, Views
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
     from session_mgmt_mcp.projections.projects import Projects
@@ -239,7 +239,9 @@ class ScopedViews(Views):
             vectors=VectorStatus(passages=0, waiting=0),
         )
 
-    def scoped(self, granted: tuple[str, ...]) -> "ScopedViews":
+    def scoped(
+        self, granted: tuple[str, ...], make: "Callable[[Views, tuple[str, ...]], Scoped]"
+    ) -> "Scoped":
         """Raises InputError: what is narrowed is not narrowed again."""
         raise InputError("these views are narrowed to some projects already")
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 
 import msgspec
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from session_mgmt_mcp.projections.ranking import Weights
     from session_mgmt_mcp.projections.regex_search import TimeLimit
     from session_mgmt_mcp.projections.rows import Row
-    from session_mgmt_mcp.projections.scoped_views import ScopedViews
     from session_mgmt_mcp.projections.search import Search
     from session_mgmt_mcp.projections.story import Story
     from session_mgmt_mcp.projections.tail import QueryReader
@@ -34,6 +33,7 @@ SCOPES_MAX = 8  # that are kept ready; each holds its rows' words in memory
 
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
+Scoped = TypeVar("Scoped", bound="Views")
 
 
 def _without_damage(
@@ -87,14 +87,16 @@ class Views:
         self._by_meaning: Meaning | None = None
         self._projects: ProjectsReader | None = None
         self._common_meaning: Meaning | None = None
-        self._scoped: dict[tuple[str, ...], ScopedViews] = {}  # the last used one last
+        self._scoped: dict[tuple[str, ...], Views] = {}  # the last used one last
 
-    def scoped(self, granted: tuple[str, ...]) -> "ScopedViews":
-        """The same for somebody who may see these folders' projects alone: see `scope`."""
-        from session_mgmt_mcp.projections.scoped_views import ScopedViews
-
+    def scoped(
+        self, granted: tuple[str, ...], make: "Callable[[Views, tuple[str, ...]], Scoped]"
+    ) -> "Scoped":
+        """The same for somebody who may see these folders' projects alone: those kept from before, else what `make` makes of
+        these views (`scoped_views.ScopedViews`, which builds on this module). Always the same `make`.
+        """
         with self._lock:
-            views = self._scoped.pop(granted, None) or ScopedViews(self, granted)
+            views = cast("Scoped", self._scoped.pop(granted, None) or make(self, granted))
             self._scoped[granted] = views
             while len(self._scoped) > SCOPES_MAX:
                 self._scoped.pop(next(iter(self._scoped))).close()

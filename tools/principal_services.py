@@ -165,7 +165,7 @@ class ScopedServices(PrincipalServices):
         super().__init__(inner, principal)
         self._granted = granted
         self._base = inner._app  # one for the whole call, even where the folder is replaced meanwhile
-        self._scoped = ScopedApp(self._base, self._base.views.scoped(granted))
+        self._scoped = ScopedApp(self._base, self._base.views.scoped(granted, ScopedViews))
 
     @property
     def _app(self) -> App:

@@ -21,7 +21,7 @@ def ask(url: str) -> tuple[int, str]:
         raise ValueError(f"{url!r} is no http:// or https:// URL")
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
-        context = ssl._create_unverified_context()  # noqa: S323
+        context = ssl._create_unverified_context()
         connection = http.client.HTTPSConnection(
             parts.hostname, parts.port, timeout=TIMEOUT_S, context=context
         )

@@ -11,6 +11,7 @@ import pytest
 from service_process import Answer, ServiceProcess, request
 
 from session_mgmt_mcp.core.access import AccessError
+from session_mgmt_mcp.projections.scoped_views import ScopedViews
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.memory_guard import Memory, MemoryGuard, give_back, memory_now
 
@@ -64,7 +65,7 @@ def test_above_it_caches_are_dropped_and_work_goes_on_where_that_was_enough(app:
 def test_nothing_holds_on_to_what_searches_opened(app: App) -> None:
     app.remember("dates are UTC")
     assert app.views.search("dates")
-    assert app.views.scoped(("/nowhere",)).search("dates") == []
+    assert app.views.scoped(("/nowhere",), ScopedViews).search("dates") == []
     opened = [
         weakref.ref(app.views._meaning()),
         weakref.ref(app.views._search),
