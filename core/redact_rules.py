@@ -66,6 +66,7 @@ _PREFIXED: tuple[Rule, ...] = (
     ("google-api-key", (b"aiza",), rb"AIza[\w-]{35}", 35),
     ("google-oauth-token", (b"ya29.",), rb"ya29\.[\w-]{20,}", 20),
     ("google-client-secret", (b"gocspx-",), rb"GOCSPX-[\w-]{24,}", 24),
+    ("session-mgmt-key", (b"smk_",), rb"smk_[0-9a-f]{12}_[0-9a-f]{64}", 77),
     ("anthropic-key", (b"sk-ant-",), rb"sk-ant-(?=[\w-]{0,60}[0-9])[\w-]{24,}", 24),
     (
         "openai-key",

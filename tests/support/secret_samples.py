@@ -59,6 +59,7 @@ TOKENS: dict[str, list[str]] = {
     "google-api-key": ["AI" + "za" + _mixed("l", 16) + "-_" + _mixed("m", 17)],
     "google-oauth-token": ["ya" + "29." + _mixed("n", 60)],
     "google-client-secret": ["GOC" + "SPX-" + _mixed("o", 28)],
+    "session-mgmt-key": [f"smk_{_digest(seed)[:12]}_{_digest(seed)[:64]}" for seed in ("own", "other")],
     "anthropic-key": ["sk-" + "ant-api03-" + _mixed("p", 60) + "-_" + _mixed("q", 29) + "AA"],
     "openai-key": ["sk-" + "proj-" + _mixed("r", 74) + "T3Blbk" + "FJ" + _mixed("s", 74)],
     "sk-key": [
@@ -194,6 +195,7 @@ SAMPLES = [(rule, ("", token, "")) for rule, tokens in TOKENS.items() for token 
 ]
 
 LOOK_ALIKES = [
+    "smk_78f914b1e583 is the id of a key, smk_<id>_<secret> its form",
     "commit 4f2a9c0d1e8b7a6f5c4d3e2b1a0f9e8d7c6b5a49",
     str(uuid.UUID(int=0x1234567890ABCDEF1234567890ABCDEF)),
     "data:image/png;base64,"
