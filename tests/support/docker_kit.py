@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 IMAGE = "session-mgmt-mcp:test"
 BASE = "python:3.13-slim"
+_STAGE = "session-mgmt-test-build:latest"
 _LOCAL_BASE = "session-mgmt-test-base:trixie"
 WAIT_S_MAX = 120.0  # what hangs fails
 
@@ -181,27 +182,30 @@ def build_image(engine: Engine) -> str:
     """The service's image, built from this tree; its name."""
     with _one_builds():
         base = BASE if engine.obtains(BASE) else _local_base(engine)
-        _build(engine, ROOT, IMAGE, "-f", DEPLOY / "docker" / "Dockerfile", "--build-arg", f"BASE={base}")
+        options = ("-f", DEPLOY / "docker" / "Dockerfile", "--build-arg", f"BASE={base}")
+        # The first stage has a name too: what no name holds any more is cleared away, and with it what can be reused.
+        _build(engine, ROOT, _STAGE, "--target", "build", *options)
+        _build(engine, ROOT, IMAGE, *options)
+        if engine.host:
+            engine.docker("image", "prune", "--force")
     return IMAGE
 
 
-def debian_image(engine: Engine, name: str, *packages: str) -> str:
-    """An image that holds Debian's packages, in place of the one a registry would give; its name.
+def debian_image(engine: Engine, name: str, package: str, more: str = "") -> str:
+    """An image that holds Debian's package, in place of the one a registry would give; its name.
 
-    `name`: the official image, which is taken where it can be had.
+    `name`: the official image, which is taken where it can be had; `more`: a further line of the Dockerfile.
     """
     with _one_builds():
         if engine.obtains(name):
             return name
-        local = f"session-mgmt-test-{packages[0]}:trixie"
-        if engine.has(local):
-            return local
+        local = f"session-mgmt-test-{package}:trixie"
         script = (
             f"FROM {_local_base(engine)}\n"
             f"RUN apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "
-            f"{' '.join(packages)} >/dev/null && rm -rf /var/lib/apt/lists/*\n"
+            f"{package} >/dev/null && rm -rf /var/lib/apt/lists/*\n{more}\n"
         )
-        context = tools_folder() / f"image-{packages[0]}"
+        context = tools_folder() / f"image-{package}"
         context.mkdir(exist_ok=True)
         (context / "Dockerfile").write_text(script)
         _build(engine, context, local)
