@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import msgspec
 import pyarrow as pa
 
@@ -132,6 +133,10 @@ class QueryFiles:
     def fetch(self, sql: str, parameters: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
         return self.connection.execute(sql, list(parameters)).fetchall()
 
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        """Another connection to the same views, for a read during which others go on. It begins with no settings of this one."""
+        return self.connection.cursor()
+
     def known(self, session: str) -> list[Known]:
         """What is known of a session's rows and left places, in order of id; what `Facts` loads."""
         return [
@@ -146,7 +151,7 @@ class QueryFiles:
 
     def all_known(self) -> Iterator[tuple[str, Known]]:
         """The same of all sessions, as (session, row)."""
-        cursor = self.connection.cursor()
+        cursor = self._cursor()
         cursor.execute(
             "SELECT session, id, key, kind, source, text_digest, tool, tool_use_id FROM all_rows UNION ALL "
             "SELECT session, id, '', kind, source, text_digest, '', '' FROM all_places ORDER BY id"
@@ -175,7 +180,7 @@ class QueryFiles:
 
     def shown_rows(self, where: str = "true", parameters: Iterable[Any] = ()) -> Iterator[Row]:
         """Rows people see, in order of id."""
-        cursor = self.connection.cursor()
+        cursor = self._cursor()
         cursor.execute(f"SELECT {ROW_LIST} FROM shown WHERE {where} ORDER BY id", list(parameters))
         while records := cursor.fetchmany(FETCH_ROWS):
             yield from map(row_from, records)

@@ -6,9 +6,9 @@ everything asked of it (sessions, timelines, counts, names, words) is answered a
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import duckdb
 
@@ -95,6 +95,7 @@ class ScopedFiles(QueryFiles):
     """
 
     def __init__(self, files: QueryFiles, scope: Scope) -> None:
+        self._scope = scope
         schema = self._schema = f"scope_{next(_NUMBERS)}"
         self.state = files.state
         self.connection = files.connection.cursor()
@@ -105,6 +106,16 @@ class ScopedFiles(QueryFiles):
         for name in ("all_usage", "all_places"):
             run(f"CREATE VIEW {schema}.{name} AS SELECT * FROM main.{name} WHERE false")
         run(f"SET schema = '{schema}'")
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        """DuckDB's cursors do not take over which schema their connection reads."""
+        cursor = super()._cursor()
+        cursor.execute(f"SET schema = '{self._schema}'")
+        return cursor
+
+    def shown_rows(self, where: str = "true", parameters: Iterable[Any] = ()) -> Iterator[Row]:
+        """Looked at once more: these rows become what words are looked up in."""
+        return (row for row in super().shown_rows(where, parameters) if self._scope.sees(row.project))
 
     def close(self) -> None:
         """Let go of the connection, and with the last one of the whole view."""

@@ -14,6 +14,7 @@ from session_mgmt_mcp.adapters.mcp.services import Choice
 from session_mgmt_mcp.core.access import AccessError, Role
 from session_mgmt_mcp.core.envelope import EventType
 from session_mgmt_mcp.core.errors import InputError
+from session_mgmt_mcp.projections.scoped_views import ScopedViews
 from session_mgmt_mcp.projections.timeline import Cursor
 from session_mgmt_mcp.tools import permissions
 
@@ -233,6 +234,36 @@ def test_what_is_published_is_kept_apart_too(house: House) -> None:
     house.prompt("mill-2", MILL, "the flour after publishing")
     text = house.answer(MIRA, "search", query="flour")
     assert "after publishing" in text and "number 2" in text
+
+
+def test_a_published_session_in_two_projects_is_found_row_by_row(house: House) -> None:
+    house.prompt("both-1", MILL, "first the hoppers")
+    house.prompt("both-1", BANK, f"then the {WORD} quince")
+    house.edit("both-1", BANK, f"{BANK}/quince.py", f"{WORD} quince")
+    for where, operation in ((MILL, "mill push"), (BANK, "quince push"), ("", "quince pull")):
+        permissions.grant(house.app, permissions.Grant(grant="", operation=operation, project=where))
+    house.publish()
+    for query in (*QUERIES, "quince", "re:quince", '"quince"', "kind:note", "push", "session:both-1 then"):
+        text, _ = house.ask(MIRA, "search", query=query, limit=50, format="detailed")
+        said = text.replace(query, "").replace(f"'{WORD}'", "")
+        assert WORD not in said and "quince" not in said, query
+    with asked_by(MIRA):
+        assert [m.position for m in house.services.search("hoppers quince", limit=9)] == [9]
+
+
+def test_every_way_to_read_the_views_is_narrowed(house: House) -> None:
+    """Rows one by one, in one go, and by a cursor of their own."""
+    house.prompt("both-1", MILL, "hoppers")
+    house.prompt("both-1", BANK, WORD)
+    for _ in range(2):
+        views = house.app.views.scoped((MILL,), ScopedViews)
+        with views.reading() as files:
+            assert {row.project for row in files.shown_rows()} == {MILL}
+            assert {name for name, _ in files.all_known()} == {"mill-1", "both-1"}
+            assert len(list(files.all_known())) == len(files.fetch("SELECT id FROM all_rows"))
+            assert files.fetch("SELECT DISTINCT project FROM shown") == [(MILL,)]
+            assert files.sessions() == {"mill-1", "both-1"}
+        house.publish()
 
 
 def test_near_in_meaning_finds_the_nearest_of_what_is_seen(house: House, tmp_path: Path) -> None:
