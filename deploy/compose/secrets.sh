@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes what compose.yaml takes from files, once: an admin's key and, where you bring none, a certificate for trying. What
 # is there is never written over. `--metrics` makes Prometheus' key, for which the service has to be up.
-#   ./secrets.sh [NAME]        NAME: the name clients use (default localhost)
+#   ./secrets.sh [NAME]        NAME: the name clients use (default localhost), kept in .env
 #   ./secrets.sh --metrics
 set -eu
 umask 077
@@ -43,6 +43,8 @@ case ${1:-} in
 *)
   printf 'smk_%s_%s' "$(openssl rand -hex 6)" "$(openssl rand -hex 32)" | keep secrets/admin_key
   sh ../nginx/self-signed.sh secrets "${1:-localhost}"
+  # compose.yaml reads it there: the service answers to no other name.
+  grep -qs '^SESSION_MGMT_PUBLIC_NAME=' .env || echo "SESSION_MGMT_PUBLIC_NAME=${1:-localhost}" >>.env
   chmod 0444 secrets/tls.key secrets/tls.crt
   ;;
 esac

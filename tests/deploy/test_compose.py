@@ -156,6 +156,14 @@ def test_secrets_are_made_once_and_never_written_over(copy: Path) -> None:
     assert files(copy / "secrets") == made
 
 
+def test_the_name_clients_use_is_kept_where_compose_reads_it(copy: Path) -> None:
+    run("sh", copy / "secrets.sh", "history.example.com")
+    run("sh", copy / "secrets.sh", "other.example.com")
+    assert (copy / ".env").read_text().splitlines() == ["SESSION_MGMT_PUBLIC_NAME=history.example.com"]
+    seen = run(program("docker-compose"), "--project-directory", copy, "config").stdout
+    assert "SESSION_MGMT_ALLOWED_HOSTS: localhost,127.0.0.1,history.example.com" in seen
+
+
 def test_secrets_are_for_their_owner_on_this_machine_and_for_the_containers_user(copy: Path) -> None:
     run("sh", copy / "secrets.sh")
     assert (copy / "secrets").stat().st_mode & 0o777 == 0o700

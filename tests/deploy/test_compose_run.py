@@ -128,12 +128,14 @@ def test_without_its_secrets_the_stack_does_not_start(stack: Stack) -> None:
 
 
 def test_the_stack_comes_up_serves_through_tls_alone_and_keeps_its_data(stack: Stack) -> None:
-    stack.secrets()
+    stack.secrets("history.example.com")
     stack.up()
     client = stack.client()
     assert client.ask("GET", "/health").status == 200
     assert {client.ask("GET", path).status for path in ("/metrics", "/ready", "/")} == {404}
     assert client.ask("POST", "/mcp", *rpc("tools/list")).status == 401
+    assert _status(client, "history.example.com") == 200
+    assert _status(client, "evil.example") == 421
     assert client.call("remember", {"text": "the kiln is fired on Thursdays"}).status == 200
     placed = _inspected(stack, "app")["NetworkSettings"]
     assert not any(placed["Ports"].values())
@@ -261,6 +263,13 @@ class Writers:
         with contextlib.suppress(ConnectionError, http.client.HTTPException, ssl.SSLError):
             return self._client.call("remember", {"text": text})
         return None
+
+
+def _status(client: Client, host: str) -> int:
+    """Of a request that asks for the service by this name."""
+    body, headers = rpc("tools/list")
+    headers |= {"authorization": f"Bearer {client.key}", "host": host}
+    return client.ask("POST", "/mcp", body, headers).status
 
 
 def _found(client: Client, text: str) -> str:

@@ -118,7 +118,7 @@ def test_commands_work_in_the_container_beside_the_service(service: Box) -> None
     answer = ask(port, "POST", "/mcp", body, {**headers, "authorization": f"Bearer {made['text']}"})
     assert answer.status == 200
     assert json.loads(service.inside("session-mgmt-mcp", "status", "--json"))
-    assert "KeyCreated" in service.inside(
+    assert "mira" in service.inside(
         "session-mgmt-mcp", "audit", "log", "--format", "jsonl", check=False
     )
 

@@ -164,6 +164,7 @@ def test_the_service_sees_the_clients_address_and_not_what_it_claims(site: Site)
             body,
             {**headers, "x-forwarded-for": "203.0.113.9", "forwarded": "for=203.0.113.9"},
         )
+        service.stop()  # and what it logs is written
         asked = [line for line in service.log_lines() if line.get("path") == "/mcp"]
     assert [line["address"] for line in asked] == ["127.0.0.1"]
 
