@@ -6,6 +6,7 @@ everything asked of it (sessions, timelines, counts, names, words) is answered a
 
 import contextlib
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, islice
 from typing import Any, Final, NamedTuple
@@ -16,10 +17,11 @@ from session_mgmt_mcp.projections.documents import ancestors
 from session_mgmt_mcp.projections.matching import is_below
 from session_mgmt_mcp.projections.projects import Projects
 from session_mgmt_mcp.projections.query_files import QueryFiles
-from session_mgmt_mcp.projections.rows import Row
+from session_mgmt_mcp.projections.rows import ORDINAL_BITS, Row
 from session_mgmt_mcp.projections.tables import quoted
 from session_mgmt_mcp.projections.tail import QueryReader
 
+SESSIONS_MAX: Final = 256  # whose rows are numbered at once
 _NUMBERS: Final = count(1)  # of schemas: several stand in one DuckDB
 _UPWARDS: Final = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|\Z)")
 _UPWARDS_SQL: Final = r"regexp_matches(project, '(?:^|[/\\])\.\.(?:[/\\]|$)')"
@@ -96,6 +98,7 @@ class ScopedFiles(QueryFiles):
 
     def __init__(self, files: QueryFiles, scope: Scope) -> None:
         self._scope = scope
+        self._ids: dict[str, list[int]] = {}
         schema = self._schema = f"scope_{next(_NUMBERS)}"
         self.state = files.state
         self.connection = files.connection.cursor()
@@ -114,8 +117,22 @@ class ScopedFiles(QueryFiles):
         return cursor
 
     def shown_rows(self, where: str = "true", parameters: Iterable[Any] = ()) -> Iterator[Row]:
-        """Looked at once more: these rows become what words are looked up in."""
-        return (row for row in super().shown_rows(where, parameters) if self._scope.sees(row.project))
+        """Looked at once more: these rows become what words are looked up in. Numbered among what is seen of their session:
+        how near two rows are to each other counts in a search.
+        """
+        for row in super().shown_rows(where, parameters):
+            if self._scope.sees(row.project):
+                yield row._replace(seq=self.number(row.session, row.id))
+
+    def number(self, session: str, row_id: int) -> int:
+        """Which row of its session this is, from 1, of those that are seen."""
+        known = self._ids.get(session)
+        if known is None or known[-1] < row_id:  # rows are only added at the end
+            found = self.fetch("SELECT id FROM all_rows WHERE session = ? ORDER BY id", [session])
+            if len(self._ids) >= SESSIONS_MAX:
+                self._ids.clear()
+            known = self._ids[session] = [found_id for (found_id,) in found] or [row_id]
+        return bisect_left(known, row_id) + 1
 
     def close(self) -> None:
         """Let go of the connection, and with the last one of the whole view."""
@@ -135,6 +152,7 @@ class ScopedReader(QueryReader):
         self.loads = 0
         self.rows: dict[int, Row] = {}
         self.new: list[Row] = []
+        self._counts: dict[str, int] = {}  # number of the last row of a session's tail
 
     def refresh(self) -> None:
         """Follow the reader, which is up to date."""
@@ -144,15 +162,26 @@ class ScopedReader(QueryReader):
                 self.files.close()
             self.files = ScopedFiles(reader.files, self._scope)
             self.loads, self._taken = reader.loads, 0
-            self.rows, self.new = {}, []
+            self.rows, self.new, self._counts = {}, [], {}
             self.watermark = reader.watermark
         for row in islice(reader.rows.values(), self._taken, None):
             if self._scope.sees(row.project):
-                self.rows[row.id] = row
+                self._counts[row.session] = seq = self._number(row.session)
+                self.rows[row.id] = row = row._replace(seq=seq)
                 self.new.append(row)
         self._taken = len(reader.rows)
         self.position = reader.position
         self.hidden = reader.hidden
+
+    def _number(self, session: str) -> int:
+        """Of the next row of a session's tail, as `ScopedFiles.number` says of those that are published."""
+        if session in self._counts:
+            return self._counts[session] + 1
+        begin = (self.watermark.position + 1) << ORDINAL_BITS
+        [(before,)] = self.files.fetch(
+            "SELECT count(*) FROM all_rows WHERE session = ? AND id < ?", [session, begin]
+        )
+        return int(before) + 1
 
     def sql(self) -> QueryFiles:
         """The view with the tail's rows."""
