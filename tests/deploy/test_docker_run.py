@@ -118,9 +118,7 @@ def test_commands_work_in_the_container_beside_the_service(service: Box) -> None
     answer = ask(port, "POST", "/mcp", body, {**headers, "authorization": f"Bearer {made['text']}"})
     assert answer.status == 200
     assert json.loads(service.inside("session-mgmt-mcp", "status", "--json"))
-    assert "mira" in service.inside(
-        "session-mgmt-mcp", "audit", "log", "--format", "jsonl", check=False
-    )
+    assert "mira" in service.inside("session-mgmt-mcp", "audit", "log", "--format", "jsonl", check=False)
 
 
 def test_the_image_holds_what_its_list_says_and_nothing_of_the_build(docker: Engine, tmp_path: Path) -> None:
