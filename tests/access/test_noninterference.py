@@ -79,8 +79,8 @@ def world(folder: Path, steps: list[tuple[bool, str, int, list[str]]], others: i
         kind = dice.choice(["prompt", "edit", "remember", "session", "grant"])
         where = dice.choice([BANK, "/srv/mill2", "/srv", "", "/srv/mill/../bank"])
         said = " ".join(dice.choices(WORDS, k=dice.randint(1, 30)))
-        # Not of a session that is seen: one that spans projects is one person's, and its rows are numbered together.
-        step(house, kind, dice.choice(["bank-1", "mi", f"mill-{session}x", "zebra"]), where, said)
+        # Some are of a session that is seen: it spans projects then.
+        step(house, kind, dice.choice(["bank-1", "mi", f"mill-{session}", f"mill-{session}x"]), where, said)
     return house
 
 
