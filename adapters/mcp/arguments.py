@@ -15,18 +15,19 @@ NOTE_CHARS_MAX = 4000
 POSITION_MAX = 1 << 53  # what JSON carries exactly
 
 Session = Annotated[
-    str | None, Field(description="session id, or its beginning", min_length=1, max_length=ID_CHARS_MAX)
+    str | None, Field(description="id or its beginning", min_length=1, max_length=ID_CHARS_MAX)
 ]
-Project = Annotated[str | None, Field(description="project folder or its name", max_length=PATH_CHARS_MAX)]
+Project = Annotated[str | None, Field(description="folder or name", max_length=PATH_CHARS_MAX)]
 Position = Annotated[int, Field(ge=1, le=POSITION_MAX)]
-Cursor = Annotated[str | None, Field(description="from an earlier answer", max_length=WORD_CHARS_MAX)]
-Note = Annotated[str, Field(description="what the record alone does not say", max_length=NOTE_CHARS_MAX)]
+Cursor = Annotated[str | None, Field(description="of the answer before", max_length=WORD_CHARS_MAX)]
+Note = Annotated[
+    str, Field(description="what the record cannot say: why, what next", max_length=NOTE_CHARS_MAX)
+]
 Key = Annotated[
     str | None, Field(description="the same key stores once", min_length=1, max_length=NAME_CHARS_MAX)
 ]
-Time = Annotated[
-    str | None, Field(description="ISO date or time (UTC), yesterday, last week", max_length=WORD_CHARS_MAX)
-]
+Time = Annotated[str | None, Field(description="ISO time (UTC), yesterday", max_length=WORD_CHARS_MAX)]
+Before = Annotated[str | None, Field(description="as after", max_length=WORD_CHARS_MAX)]
 Budget = Annotated[int, Field(description="answer length", ge=100, le=20_000)]
 Format = Literal["concise", "detailed"]
 

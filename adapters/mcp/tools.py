@@ -5,21 +5,18 @@ from typing import Any
 
 from mcp_types import ToolAnnotations
 
-from session_mgmt_mcp.adapters.mcp import arguments as a
 from session_mgmt_mcp.adapters.mcp import tools_find, tools_keep, tools_life
 from session_mgmt_mcp.adapters.mcp.lazy import LazyServices
 
 Row = tuple[Callable[..., str], str, str, ToolAnnotations]
-# no model gets beyond these by mistake: the bounds of ids, names, paths and positions
-UNTOLD = (0, a.WORD_CHARS_MAX, a.ID_CHARS_MAX, a.NAME_CHARS_MAX, a.PATH_CHARS_MAX, a.POSITION_MAX)
+# Every model pays for these in every session, and few come near a bound: who goes beyond one is told it.
+UNTOLD = ("title", "default", "minimum", "maximum", "minLength", "maxLength", "maxItems")
 READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 
 
 def _writes(*, destroys: bool = False, again: bool = False) -> ToolAnnotations:
-    """`again`: calling it a second time with the same arguments changes nothing more."""
-    return ToolAnnotations(
-        read_only_hint=False, destructive_hint=destroys, idempotent_hint=again, open_world_hint=False
-    )
+    """`again`: calling it a second time with the same arguments changes nothing more. What is left out is false."""
+    return ToolAnnotations(destructive_hint=destroys, idempotent_hint=again or None, open_world_hint=False)
 
 
 def table(services: LazyServices) -> list[Row]:
@@ -42,8 +39,9 @@ def table(services: LazyServices) -> list[Row]:
 
 
 def slim(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same schema in fewer tokens: no titles, no null alternatives, of bounds only those one may come near; closed to
-    unknown arguments. All bounds hold, and what goes beyond one is told it.
+    """The same schema in fewer tokens: no titles, no null alternatives, no defaults, no bounds; closed to unknown arguments.
+
+    All bounds hold, and what goes beyond one is told it.
     """
     properties = {name: _slim_property(value) for name, value in schema.get("properties", {}).items()}
     required = {"required": schema["required"]} if schema.get("required") else {}
@@ -51,16 +49,10 @@ def slim(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _slim_property(schema: dict[str, Any]) -> dict[str, Any]:
-    slimmed = {k: v for k, v in schema.items() if k not in ("title", "anyOf")}
+    slimmed = {k: v for k, v in schema.items() if k not in (*UNTOLD, "anyOf")}
     if "anyOf" in schema:
         (only,) = (option for option in schema["anyOf"] if option.get("type") != "null")
-        slimmed = {**only, **slimmed}
-        slimmed.pop("minLength", None)  # what may be left out is never given empty
-    for bound in ("minLength", "maxLength", "maximum", "minimum"):
-        if slimmed.get(bound) in UNTOLD:
-            del slimmed[bound]
+        slimmed = _slim_property({**only, **slimmed})
     if "items" in slimmed:
         slimmed["items"] = _slim_property(slimmed["items"])
-    if slimmed.get("default", ...) in (None, False, 0, ""):
-        del slimmed["default"]
     return slimmed

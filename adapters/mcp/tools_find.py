@@ -8,6 +8,7 @@ from session_mgmt_mcp.adapters.mcp.arguments import (
     NAME_CHARS_MAX,
     PATH_CHARS_MAX,
     POSITION_MAX,
+    Before,
     Budget,
     Cursor,
     Format,
@@ -26,17 +27,16 @@ File = Annotated[
 ]
 
 SEARCH = (
-    "Find moments in all past sessions of coding assistants, this one included: prompts, replies, commands, edits, "
-    "results, reflections. Use it before redoing work, when the user refers to earlier work, when an error looks "
+    "Find moments in all recorded sessions of coding assistants, this one included. Use it before redoing work, when the user refers to earlier work, when an error looks "
     "familiar, or to learn why something was decided. Answers with excerpts and positions; timeline goes on from them."
 )
 TIMELINE = (
     "Read what happened, in order. After search: around a position. Or a whole session, or cursor to page on. "
-    "Without any of them it lists recent sessions. detailed gives whole texts; raw, with around, the event as recorded."
+    "Without any: recent sessions. detailed gives whole texts; raw, with around, the event as recorded."
 )
 AUDIT = (
-    "Who did what when to a file, in a session or in a project, newest first, a line each with its position. Use it to "
-    "learn which session changed a file, or what an assistant or a tool did. search finds by words instead."
+    "Who did what when to a file, in a session or in a project, newest first. Use it to "
+    "learn which session changed a file, or what an assistant or a tool did."
 )
 
 
@@ -51,17 +51,16 @@ class FindTools:
         query: Annotated[
             str,
             Field(
-                description='words, names, error texts; "exact phrase", -without, re:"regex" and filters such as '
-                "file:app.py",
+                description='words, names, error texts; "exact phrase", -without, re:"regex", file:app.py',
                 min_length=1,
                 max_length=2000,
             ),
         ],
-        limit: Annotated[int, Field(description="moments", ge=1, le=50)] = 8,
+        limit: Annotated[int, Field(description="moments, to 50", ge=1, le=50)] = 8,
         session: Session = None,
         project: Project = None,
         assistant: Annotated[
-            str | None, Field(description="its name, claude-code", max_length=NAME_CHARS_MAX)
+            str | None, Field(description="such as claude-code", max_length=NAME_CHARS_MAX)
         ] = None,
         kind: Annotated[
             str | None,
@@ -70,12 +69,12 @@ class FindTools:
                 max_length=NAME_CHARS_MAX,
             ),
         ] = None,
-        tool: Annotated[str | None, Field(description="its name, bash", max_length=NAME_CHARS_MAX)] = None,
+        tool: Annotated[str | None, Field(description="such as bash", max_length=NAME_CHARS_MAX)] = None,
         file: File = None,
         actor: Annotated[str | None, Field(description="who did it", max_length=NAME_CHARS_MAX)] = None,
         branch: Annotated[str | None, Field(description="git branch", max_length=NAME_CHARS_MAX)] = None,
         after: Time = None,
-        before: Time = None,
+        before: Before = None,
         format: Annotated[Format, Field(description="detailed: longer excerpts")] = "concise",
         budget_tokens: Budget = 2000,
     ) -> str:
@@ -109,9 +108,9 @@ class FindTools:
         around: Annotated[Position | None, Field(description="a position: the turns around it")] = None,
         cursor: Cursor = None,
         project: Annotated[
-            str | None, Field(description="lists only its sessions", max_length=PATH_CHARS_MAX)
+            str | None, Field(description="list only its sessions", max_length=PATH_CHARS_MAX)
         ] = None,
-        limit: Annotated[int, Field(description="turns or sessions", ge=1, le=100)] = 20,
+        limit: Annotated[int, Field(description="turns or sessions, to 100", ge=1, le=100)] = 20,
         format: Literal["concise", "detailed", "raw"] = "concise",
         offset: Annotated[int, Field(description="raw: first character", ge=0, le=POSITION_MAX)] = 0,
         budget_tokens: Budget = 3000,
@@ -148,13 +147,13 @@ class FindTools:
         session: Session = None,
         project: Project = None,
         actor: Annotated[
-            str | None, Field(description="user, assistant, tool or system", max_length=NAME_CHARS_MAX)
+            str | None, Field(description="user, assistant, tool, system", max_length=NAME_CHARS_MAX)
         ] = None,
-        tool: Annotated[str | None, Field(description="its name, Bash", max_length=NAME_CHARS_MAX)] = None,
+        tool: Annotated[str | None, Field(description="such as Bash", max_length=NAME_CHARS_MAX)] = None,
         after: Time = None,
-        before: Time = None,
+        before: Before = None,
         cursor: Cursor = None,
-        limit: Annotated[int, Field(description="lines", ge=1, le=200)] = 30,
+        limit: Annotated[int, Field(description="lines, to 200", ge=1, le=200)] = 30,
         format: Format = "concise",
         budget_tokens: Budget = 2000,
     ) -> str:

@@ -28,7 +28,7 @@ REMEMBER = (
 )
 FORGET = (
     "Take events out of the record for good, when the user asks for it. The first call changes nothing: it shows what "
-    "would go and gives a code; show that to the user, then call again with that code as confirm. Several selectors narrow down."
+    "would go and gives a code; show that to the user, then call again with it as confirm. Several selectors narrow down."
 )
 PERMISSIONS = (
     "What the user said may be done without asking. Use check before an operation that may have been granted, grant or "
@@ -50,7 +50,7 @@ class KeepTools:
         tags: Annotated[Tags | None, Field(description="decision, preference, pitfall or your own")] = None,
         project: Annotated[
             str | None,
-            Field(description="project folder; default: the working folder", max_length=PATH_CHARS_MAX),
+            Field(description="default: the working folder", max_length=PATH_CHARS_MAX),
         ] = None,
         session: Session = None,
         key: Key = None,

@@ -9,7 +9,7 @@ from session_mgmt_mcp.adapters.mcp.caller import caller, request_key
 from session_mgmt_mcp.adapters.mcp.lazy import LazyServices
 
 This = Annotated[
-    str | None, Field(description="session id; default: this session", min_length=1, max_length=ID_CHARS_MAX)
+    str | None, Field(description="default: this session", min_length=1, max_length=ID_CHARS_MAX)
 ]
 
 BUDGET_MIN, FENCE_TOKENS = 100, 40
@@ -23,7 +23,7 @@ CHECKPOINT = (
 )
 END = (
     "Close this session with a handoff for the next one, composed from the record; returns it. Use it when the work is "
-    "done or handed over. The note says what the record cannot: why, what next."
+    "done or handed over."
 )
 STATUS = (
     "Whether everything is recorded, how far search is behind, what is to mend. Use it when search finds less than "

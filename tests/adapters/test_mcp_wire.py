@@ -63,7 +63,7 @@ def test_the_tool_list_is_small_and_says_when_to_use_each(client: RawClient) -> 
         assert "outputSchema" not in tool
         assert tool["annotations"]["openWorldHint"] is False
         reads = tool["name"] in ("start", "status", "search", "timeline", "audit")
-        assert tool["annotations"]["readOnlyHint"] is reads
+        assert tool["annotations"].get("readOnlyHint", False) is reads
         assert reads or tool["annotations"]["destructiveHint"] is (tool["name"] == "forget")
 
 
