@@ -10,34 +10,9 @@ from typing import Any
 
 import pytest
 from claude_client import client_environment
-from claude_machine import DIRECT_TOOLS, PLUGIN_TOOLS, Machine
+from claude_machine import DIRECT_TOOLS, EVENTS, PLUGIN_TOOLS, WORK, Machine, failed_hooks, outcome
 
 ROOT = Path(__file__).resolve().parents[2]
-WORK = (
-    ("Bash", {"command": "echo hello > note.txt", "description": "write the marzipan note"}),
-    ("Bash", {"command": "ls /does-not-exist", "description": "fail"}),
-    "The marzipan note is written.",
-)
-EVENTS = [
-    "SessionStart",
-    "UserPromptSubmit",
-    "PreToolUse",
-    "PostToolUse",
-    "PreToolUse",
-    "PostToolUseFailure",
-    "Stop",
-    "SessionEnd",
-]
-
-
-def outcome(stream: list[dict[str, Any]]) -> tuple[str, bool]:
-    return stream[-1]["subtype"], stream[-1]["is_error"]
-
-
-def failed_hooks(stream: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    answers = [event for event in stream if event.get("subtype") == "hook_response"]
-    assert answers, "hooks ran, and the client said how they ended"
-    return [event for event in answers if event["outcome"] != "success" or event["exit_code"]]
 
 
 def tool_results(requests: list[dict[str, Any]]) -> str:
@@ -143,11 +118,14 @@ def test_a_broken_installation_does_not_disturb_the_client(machine: Machine, how
     assert failed_hooks(stream) == []
 
 
-def test_a_locked_log_delays_the_client_a_little_and_loses_nothing(machine: Machine) -> None:
+def test_a_log_locked_for_half_a_minute_delays_the_client_a_little_and_loses_nothing(
+    machine: Machine,
+) -> None:
     machine.run("setup", "--yes")
+    long = {"command": "sleep 30; echo hello > note.txt", "description": "write the note in the end"}
     with (machine.data / "append.lock").open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # for as long as the session lasts
-        stream, _ = machine.session("write the note", *WORK)
+        stream, _ = machine.session("write the note", ("Bash", long), *WORK[1:])
     assert outcome(stream) == ("success", False)
     assert (machine.work / "note.txt").read_text() == "hello\n"
     assert failed_hooks(stream) == []

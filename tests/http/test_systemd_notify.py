@@ -1,8 +1,10 @@
 """What systemd is told, and the sockets it hands over."""
 
+import fcntl
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -69,12 +71,25 @@ def test_children_do_not_speak_for_the_service(manager: socket.socket) -> None:
     assert "NOTIFY_SOCKET" not in os.environ
 
 
+def _two_free_descriptors() -> int:
+    """The first of two that follow each other: what the test runner or another test holds is not touched."""
+    with Path(os.devnull).open("rb") as some:
+        low = 200
+        while True:
+            first, second = (fcntl.fcntl(some, fcntl.F_DUPFD, low + index) for index in range(2))
+            os.close(first)
+            os.close(second)
+            if (first, second) == (low, low + 1):
+                return low
+            low = second
+
+
 class TestInheritedSockets:
     @pytest.fixture(autouse=True)
     def first(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
         """Two sockets where systemd would put them: descriptors that follow each other."""
         opened = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-        low = 200
+        low = _two_free_descriptors()
         for index, one in enumerate(opened):
             os.dup2(one.fileno(), low + index)
         monkeypatch.setattr(systemd_notify, "_FIRST_FD", low)

@@ -13,6 +13,32 @@ from session_mgmt_mcp.tools.app import App
 
 PLUGIN_TOOLS = "mcp__plugin_session-mgmt_session-mgmt__"
 DIRECT_TOOLS = "mcp__session-mgmt__"
+# what the scripted model does in a session, and the hooks that report it
+WORK = (
+    ("Bash", {"command": "echo hello > note.txt", "description": "write the marzipan note"}),
+    ("Bash", {"command": "ls /does-not-exist", "description": "fail"}),
+    "The marzipan note is written.",
+)
+EVENTS = [
+    "SessionStart",
+    "UserPromptSubmit",
+    "PreToolUse",
+    "PostToolUse",
+    "PreToolUse",
+    "PostToolUseFailure",
+    "Stop",
+    "SessionEnd",
+]
+
+
+def outcome(stream: list[dict[str, Any]]) -> tuple[str, bool]:
+    return stream[-1]["subtype"], stream[-1]["is_error"]
+
+
+def failed_hooks(stream: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    answers = [event for event in stream if event.get("subtype") == "hook_response"]
+    assert answers, "hooks ran, and the client said how they ended"
+    return [event for event in answers if event["outcome"] != "success" or event["exit_code"]]
 
 
 class Machine:
