@@ -67,6 +67,7 @@ class QueryReader:
         if head.position < self.position:
             self._reload()
         if head.position > self.position:
+            check_gap(self.watermark.position, head.position)
             for batch in self._log.read(self.position, head.position):
                 self._apply(batch)
 

@@ -16,7 +16,7 @@ from session_mgmt_mcp.tools.app import App
 logger = logging.getLogger(__name__)
 
 EVERY_S = 60.0
-AGAIN_S = 2.0  # where opening failed
+AGAIN_S = 2.0  # while nothing can be searched
 # /ready is open to anybody: what an error names stands in the log
 BUILDING = "the views are being built from the log"
 UNSEARCHABLE = "the views cannot be searched; the service's log says why"
@@ -48,7 +48,7 @@ class Upkeep:
         self._over.set()
 
     def check_views(self) -> tuple[bool, str]:
-        """Whether a search was answered once, so that none waits for files, engines and the model to be opened."""
+        """Whether the last search tried was answered, so that none waits for files, engines and the model to be opened."""
         return not self._trouble, self._trouble or "ok"
 
     def check_model(self) -> tuple[bool, str]:
@@ -60,18 +60,25 @@ class Upkeep:
         return bool(state), MISSING if state else "opening"
 
     def _run(self) -> None:
-        maintenance.start(str(self._app.folder))
-        opened = self._open()
+        self._maintain()
+        self._open()
         self.tried = True
-        while not opened and not self._over.wait(AGAIN_S):
-            opened = self._open()
-        while not self._over.wait(EVERY_S):
-            if self._app.views.model() == UNNEEDED:  # vectors may have come, and with them the need
-                self._open()
-            if maintenance_is_due(self._app.folder, time.time()):
-                maintenance.start(str(self._app.folder))
-            if os.getpid() == 1:
-                reap_orphans()
+        due_s = time.monotonic() + EVERY_S
+        # again and again, as what could be searched once may not be any more, and vectors may bring the need of a model
+        while not self._over.wait(AGAIN_S if self._trouble else EVERY_S):
+            self._open()
+            if time.monotonic() >= due_s:
+                due_s = time.monotonic() + EVERY_S
+                if maintenance_is_due(self._app.folder, time.time()):
+                    self._maintain()
+                if os.getpid() == 1:
+                    reap_orphans()
+
+    def _maintain(self) -> None:
+        try:
+            maintenance.start(str(self._app.folder))
+        except RuntimeError as error:  # no thread can be had: the next time is another try
+            logger.error("maintenance was not started: %s", error)
 
     def _open(self) -> bool:
         try:
@@ -95,6 +102,8 @@ def maintenance_is_due(folder: Path, now_s: float) -> bool:
     try:
         began_s = os.stat(f"{folder}{MAINTAINED}").st_mtime
     except OSError:
+        return True
+    if began_s > now_s:  # the clock was put back: what was appended when cannot be told
         return True
     if now_s - began_s < MAINTAIN_S:
         return False

@@ -44,6 +44,10 @@ def test_a_log_that_nobody_appends_to_is_left_alone(folder: Path) -> None:
     assert not maintenance_is_due(folder, NOW + 10 * MAINTAIN_S)
 
 
+def test_maintenance_is_due_where_the_clock_was_put_back(folder: Path) -> None:
+    assert maintenance_is_due(folder, NOW - 3600)
+
+
 def test_maintenance_that_never_ran_is_due(folder: Path) -> None:
     os.unlink(f"{folder}{MAINTAINED}")
     assert maintenance_is_due(folder, NOW)
@@ -118,6 +122,28 @@ def test_opening_is_tried_again_until_a_search_is_answered(
         "the views cannot be searched: segment 3 does not check: restore it from a backup",
         "the views cannot be searched: RuntimeError",
     ]
+
+
+def test_views_that_can_be_searched_no_more_are_noticed(
+    started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_upkeep, "EVERY_S", 0.001)
+    noticed = Event()
+    broken = ViewsBehindError("0 of 60,000 events")
+
+    class Deleted(Views):
+        """Answers twice, then no more."""
+
+        def search(self, *_: object, **__: object) -> None:
+            if upkeep.check_views() == (False, BUILDING):
+                noticed.set()
+            super().search()
+
+    upkeep = Upkeep(App(Deleted(None, None, *[broken] * 1000)))  # type: ignore[arg-type]
+    upkeep.start()
+    assert noticed.wait(30)
+    upkeep.stop()
+    upkeep._thread.join(30)
 
 
 @pytest.mark.parametrize(

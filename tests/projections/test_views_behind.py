@@ -80,6 +80,22 @@ def test_where_words_are_not_indexed_yet_lists_are_answered_and_search_says_why(
     assert found(views, "pear2")
 
 
+def test_who_has_them_open_does_not_read_a_long_import_into_memory(log: MemoryLog, tmp_path: Path) -> None:
+    update(log, tmp_path)
+    asked: list[int] = []
+    views = Views(log, tmp_path, behind=lambda: asked.append(1))
+    assert found(views, "pear3")
+    for n in range(TAIL_MAX + 1):
+        log.append([prompt("s-2", f"u-late-{n}", f"ask for plum{n}", 50 + n)])
+    for ask in (lambda: views.search("pears"), views.sessions):
+        with pytest.raises(ViewsBehindError):
+            ask()
+    assert asked == [1]
+    log.seal()
+    update(log, tmp_path)
+    assert "plum3" in found(views, "plum3")[0]
+
+
 def test_views_of_another_version_serve_until_they_are_made_anew(
     log: MemoryLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
