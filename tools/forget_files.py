@@ -17,29 +17,13 @@ from typing import NamedTuple
 from session_mgmt_mcp.core.envelope import Event
 from session_mgmt_mcp.core.interpret import interpret
 from session_mgmt_mcp.core.log.durable import sync_folder, write_new
+from session_mgmt_mcp.tools.folder_files import FILES
 from session_mgmt_mcp.tools.forget_match import MASK, Matcher
 
 UNFINISHED_AGE_S = 60  # a hook that is alive renames what it spools long before
 PIECE_BYTES = 32
 TEXT_BYTES_MIN = 8  # shorter texts stand everywhere
 EVENTS_MAX = 5_000  # whose texts are looked for; beyond, ids of sessions have to do
-# Of the log, or made by commands, and without any text of an event.
-_KNOWN = frozenset(
-    [
-        "FORMAT.json",
-        "append.lock",
-        "maintenance.lock",
-        "embed.lock",
-        "host.lock",
-        "tail.shm",
-        "paused",
-        "backups.json",
-        "retention.json",
-        "forgetting.json",
-        "ignore",
-        "ignored",
-    ]
-)
 # Cleaned by others: rewritten, made anew, or removed whatever they hold (forget_finish)
 _PROJECTIONS = (
     *("segments", "journal", "manifest"),
@@ -165,7 +149,7 @@ def _others(folder: str) -> list[str]:
         folders[:] = [f for f in folders if os.path.normpath(f"{inside}/{f}") not in _PROJECTIONS]
         for name in names:
             path = os.path.normpath(f"{inside}/{name}")
-            if path not in _KNOWN and stat.S_ISREG(_mode(f"{folder}/{path}")):
+            if path not in FILES and stat.S_ISREG(_mode(f"{folder}/{path}")):
                 out.append(path)
     return sorted(out)
 

@@ -7,15 +7,20 @@ import pytest
 from log_kit import event
 
 from session_mgmt_mcp.core.envelope import Event
+from session_mgmt_mcp.tools.folder_files import FILES
 from session_mgmt_mcp.tools.forget_files import Traces, clean, traces_of
 from session_mgmt_mcp.tools.forget_match import MASK, Matcher, matcher
 
 TEXT = "The key to the granary hangs behind the third beam,\nleft of the door; nobody but the miller knows of it."
 
 
-def of_prompt(text: str) -> Traces:
+def prompt(text: str) -> Event:
     new = event(json.dumps({"hook_event_name": "UserPromptSubmit", "prompt": text}).encode())
-    return traces_of(Matcher(), [Event(1, new.event_id, new.envelope, new.payload)], ())
+    return Event(1, new.event_id, new.envelope, new.payload)
+
+
+def of_prompt(text: str) -> Traces:
+    return traces_of(Matcher(), [prompt(text)], ())
 
 
 @pytest.mark.parametrize("escaped", [False, True])
@@ -55,6 +60,15 @@ def test_only_what_holds_it_is_changed_and_doing_it_again_changes_nothing(tmp_pa
     assert (tmp_path / "server.log").read_text() == f"got {MASK}\nwent on"
     assert (tmp_path / "quarantine" / "b.torn").read_text() == "something else"
     assert clean(str(tmp_path), of_prompt(TEXT)) == ((), (), ("spool/waiting.event",))
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_what_keys_and_settings_say_stays_though_a_forgotten_text_is_equal_to_it(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text('{"projects": ["/home/mira/shop"]}')
+    traces = traces_of(matcher(None, "mira"), [prompt("projects")], ())
+    assert clean(str(tmp_path), traces) == ((), (), ())
 
 
 def test_what_a_pattern_matches_is_masked_and_the_bytes_around_it_stay(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from session_mgmt_mcp.tools.cli import COMMANDS, main
+from session_mgmt_mcp.tools.folder_files import FILES
 
 ROOT = Path(__file__).resolve().parents[2]
 _FENCE = re.compile(r"^```(?:console|bash|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -63,6 +64,16 @@ def test_the_top_level_help_lists_every_command_and_exit_code() -> None:
     assert [name for name in COMMANDS if not re.search(rf"^  {name} ", text, re.MULTILINE)] == []
     assert "example:" in text
     assert "exit codes:" in text
+
+
+def test_the_format_lists_every_file_of_the_data_folder() -> None:
+    text = (ROOT / "core" / "log" / "FORMAT.md").read_text("utf-8")
+    listed = {
+        name
+        for row in re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)
+        for name in re.findall(r"`([^`]*)`", row)
+    }
+    assert listed >= FILES
 
 
 def test_the_changelog_has_an_unreleased_section_that_starts_with_the_format() -> None:

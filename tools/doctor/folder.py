@@ -8,31 +8,12 @@ from collections.abc import Iterator
 from session_mgmt_mcp.core.errors import SessionMgmtError
 from session_mgmt_mcp.core.log.folder import FOLDERS, refuse_network
 from session_mgmt_mcp.tools.doctor.finding import Finding, Fix, Patient, Severity, age_of, age_text, names_in
+from session_mgmt_mcp.tools.folder_files import FILES
 
 CHECK = "folder"
 FREE_LOW_BYTES = 512 << 20
 FREE_GONE_BYTES = 64 << 20
 LEFTOVER_AGE_S = 86_400
-_FILES = frozenset(
-    [
-        "FORMAT.json",
-        "append.lock",
-        "maintenance.lock",
-        "embed.lock",
-        "host.lock",
-        "host.sock",
-        "tail.shm",
-        "paused",
-        "backups.json",
-        "retention.json",
-        "forgetting.json",
-        "ignore",
-        "ignored",
-        "service.probe",
-        "access.json",
-        "access.lock",
-    ]
-)
 _LEFTOVER = re.compile(r".*\.tmp")
 _INSIDE = {
     "journal": re.compile(r"\d{20}\.journal|.*\.tmp"),
@@ -136,7 +117,7 @@ def _strangers(patient: Patient) -> Iterator[Finding]:
         if _LEFTOVER.fullmatch(name):
             if age_of(patient.path(name)) > LEFTOVER_AGE_S:
                 leftovers.append(patient.path(name))
-        elif name not in _FILES and name not in FOLDERS:
+        elif name not in FILES and name not in FOLDERS:
             strangers.append(patient.path(name))
     for inside, known in _INSIDE.items():
         strangers += [
