@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034
-# What the scripts share; sourced, not run. Bash 4 or later.
+# What the scripts share; sourced, not run. Bash 4.4 or later.
 #   ETC_DIR     where service.env and deploy.env are (default /etc/session-mgmt-mcp)
 #   SYSTEMCTL   the systemctl to call; empty: no service manager here (default: systemctl, where systemd runs)
 
@@ -48,6 +48,14 @@ find_program() { # sets PROGRAM and PYTHON: the release's own, else what is on P
   PROGRAM=$(command -v session-mgmt-mcp) ||
     fail 2 "session-mgmt-mcp is not on PATH; activate the environment it is installed in"
   PYTHON=$(command -v python3) || fail 2 "python3 is not on PATH"
+}
+
+as_owner() { # command…: in place of this script, as the user whose the data folder is, at home where that user is
+  local user
+  user=$(stat -c %U "${SESSION_MGMT_DATA_DIR:?name the data folder in $ETC_DIR/service.env}")
+  if [ "$(id -un)" = "$user" ]; then exec "$@"; fi
+  [ "$(id -u)" = 0 ] || fail 2 "only root or $user may do that; put sudo in front"
+  exec runuser -u "$user" -- env -u XDG_CONFIG_HOME HOME="$(getent passwd "$user" | cut -d: -f6)" "$@"
 }
 
 probe() { # URL: prints the answer's body; fails where it is not 200

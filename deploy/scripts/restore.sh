@@ -5,11 +5,13 @@
 # beside the data folder and verified while the service goes on; only then the service is stopped, the folders are
 # switched and it is started. The present state stays beside as <data>.before-<time>: nothing is deleted. What the
 # present log says was forgotten stays forgotten. Keys, ignore rules and retention go along; they are in no backup.
-# Where the service does not become ready the folders are switched back.
+# Where the service does not become ready the folders are switched back. A present log that is damaged, or another one (on
+# a new machine), stays beside in the same way.
 # --position, --time: only what was recorded up to there, as a fork of the log with an id of its own.
 #
-# Exit codes: 0 done; 1 the service did not become ready, the state before is back; 2 wrong request, or not confirmed;
-# 3 data folder unusable; 4 the backup is damaged; 5 it cannot be reached or written. 2 to 5: nothing was switched.
+# Exit codes: 0 done; 1 the service did not become ready, the state before is back; 2 wrong request, not confirmed,
+# or an installation at work; 3 data folder unusable; 4 the backup is damaged; 5 it cannot be reached or written. 2 to 5: nothing
+# was switched.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "$0")/common.sh"
@@ -41,11 +43,20 @@ now=$(date -u +%Y%m%dT%H%M%SZ)
 older=${options[*]}
 new=$data.restored-$now
 before=$data.before-$now
+switched=''
+exec 9<"$(dirname "$data")"
+flock -n 9 || fail 2 "an installation or another restore is at work beside $data; wait until it is done"
 
-if [ -d "$data" ]; then options+=(--live "$data"); fi
+# What the present log says was forgotten is read from where SESSION_MGMT_DATA_DIR leads, as far as it can be read.
 "$PROGRAM" restore "$from" --to "$new" "${options[@]}"
 SESSION_MGMT_DATA_DIR=$new "$PROGRAM" audit verify
+if [ -d "$data" ]; then
+  chown -R --reference="$data" "$new"
+elif [ "$(id -u)" = 0 ] && id -u session-mgmt >/dev/null 2>&1; then
+  chown -R session-mgmt:session-mgmt "$new"
+fi
 
+[ -n "$SYSTEMCTL" ] || say "No systemd runs here: stop yourself what works on $data."
 if [ -z "$yes" ]; then
   say "The service will be stopped, $data become $before, and $new take its place."
   read -r -p "Go on? [y/N] " answer || answer=
@@ -56,35 +67,43 @@ fi
 
 carry_over() { # what is of this installation and in no backup
   local name
-  for name in access.json ignore retention.json backups.json; do
+  for name in access.json ignore paused retention.json backups.json; do
     if [ -f "$data/$name" ]; then cp -p "$data/$name" "$new/$name"; fi
   done
 }
 
+has_unit() { [ -n "$SYSTEMCTL" ] && "$SYSTEMCTL" cat "$SERVICE" >/dev/null 2>&1; }
+
 service() { # start or stop: the socket too, or a client's connection would start the service in between
-  [ -n "$SYSTEMCTL" ] && "$SYSTEMCTL" cat "$SERVICE" >/dev/null 2>&1 || return 0
-  "$SYSTEMCTL" "$1" "$SOCKET" "$SERVICE"
+  has_unit || return 0
+  local units=("$SOCKET" "$SERVICE")
+  if [ "$1" = stop ]; then units+=('session-mgmt-mcp-*.service'); fi # a backup of half the one and half the other
+  "$SYSTEMCTL" "$1" "${units[@]}"
 }
 
 ready() {
-  [ -n "$SYSTEMCTL" ] && "$SYSTEMCTL" cat "$SERVICE" >/dev/null 2>&1 || return 0
+  has_unit || return 0
   wait_ready "${HEALTH_URL:-http://127.0.0.1:8000}" "${READY_WITHIN_S:-60}"
 }
 
+put_back() { # whatever went wrong: the state before, and the service
+  service stop || true
+  if [ "$switched" ]; then mv -T "$data" "$new"; fi
+  if [ -d "$before" ]; then mv -T "$before" "$data"; fi
+  service start || true
+  say "the state before is back; what was restored is in $new" >&2
+}
+
+trap '' INT TERM HUP # half of what follows would leave no service, and it ends by itself
+trap put_back EXIT
 service stop
 if [ -d "$data" ]; then
   carry_over
-  chown -R --reference="$data" "$new"
   mv -T "$data" "$before"
 fi
 mv -T "$new" "$data"
-if service start && ready; then
-  say "restored: $data; the state before is in $before"
-  if [ "$older" ]; then say "The next backup needs a place of its own: change BACKUP_DESTINATION in $ETC_DIR/deploy.env."; fi
-  exit 0
-fi
-service stop || true
-mv -T "$data" "$new"
-if [ -d "$before" ]; then mv -T "$before" "$data"; fi
-service start || true
-fail 1 "the service did not become ready; the state before is back, what was restored is in $new"
+switched=1
+if ! { service start && ready; }; then fail 1 "the service did not become ready"; fi
+trap - EXIT
+say "restored: $data; the state before is in $before"
+if [ "$older" ]; then say "The next backup needs a place of its own: change BACKUP_DESTINATION in $ETC_DIR/deploy.env."; fi

@@ -13,7 +13,4 @@ esac
 read_env "$ETC_DIR/service.env"
 find_program
 cd / # the caller's folder may be closed to that user
-user=$(stat -c %U "${SESSION_MGMT_DATA_DIR:?name the data folder in $ETC_DIR/service.env}")
-if [ "$(id -un)" = "$user" ]; then exec "$PROGRAM" "$@"; fi
-[ "$(id -u)" = 0 ] || fail 2 "only root or $user may do that; put sudo in front"
-exec runuser -u "$user" -- "$PROGRAM" "$@"
+as_owner "$PROGRAM" "$@"

@@ -1,8 +1,10 @@
 """deploy/scripts and the installer, run on real data folders; the machine's own systemd is never asked."""
 
+import fcntl
 import http.server
 import json
 import os
+import pwd
 import re
 import subprocess
 import sys
@@ -216,6 +218,73 @@ def test_a_restore_after_which_the_service_is_not_ready_is_taken_back(place: Pla
         if not line.startswith("cat")
     ]
     assert told == ["stop", "start", "stop", "start"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", ["another log", "damaged", "gone"])
+def test_what_is_restored_takes_the_place_of_a_log_that_cannot_be_asked(place: Place, state: str) -> None:
+    place.remember("one")
+    assert place.script("backup.sh").returncode == 0
+    lost = place.data.with_name("lost")
+    place.data.rename(lost)
+    if state != "gone":  # a new machine's installation has made a log of its own
+        place.remember("two")
+        place.remember("three")
+    if state == "damaged":
+        (place.data / "FORMAT.json").write_text("{")
+    done = place.script("restore.sh", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert place.events() == 1
+    assert len(list(place.data.parent.glob("data.before-*"))) == (state != "gone")
+
+
+@pytest.mark.slow
+def test_a_restore_that_fails_half_way_leaves_the_state_before_and_a_started_service(
+    place: Place, tmp_path: Path
+) -> None:
+    place.remember("one")
+    assert place.script("backup.sh").returncode == 0
+    place.remember("two")
+    (place.data / "access.json").write_text("{}")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, does in {"cp": "exit 1", "systemctl": f'echo "$1" >>{place.etc}/told'}.items():
+        (programs / name).write_text(f"#!/bin/sh\n{does}\n")
+        (programs / name).chmod(0o755)
+    path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    away = {"SYSTEMCTL": str(programs / "systemctl"), "PATH": path, "HEALTH_URL": "http://127.0.0.1:1"}
+    done = place.script("restore.sh", "--yes", env=away)
+    assert done.returncode == 1
+    assert "the state before is back" in done.stderr
+    assert place.events() == 2
+    assert (place.etc / "told").read_text().split()[-1] == "start"
+
+
+def test_two_restores_do_not_meet(place: Place) -> None:
+    place.remember("one")
+    folder = os.open(place.data.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        done = place.script("restore.sh", "--yes")
+    finally:
+        os.close(folder)
+    assert done.returncode == 2
+    assert "at work" in done.stderr
+    assert place.events() == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can go on as another user")
+def test_a_backup_started_by_root_goes_on_as_the_owner_of_the_data(place: Place, tmp_path: Path) -> None:
+    place.data.mkdir()
+    os.chown(place.data, 65534, 65534)
+    runuser = tmp_path / "runuser"
+    runuser.write_text('#!/bin/sh\necho "$@"\n')
+    runuser.chmod(0o755)
+    path = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = place.script("backup.sh", "--verify", env={"PATH": path})
+    owner = pwd.getpwuid(65534)
+    assert done.stdout.startswith(f"-u {owner.pw_name} -- "), done.stderr
+    assert done.stdout.endswith(f"HOME={owner.pw_dir} {SCRIPTS / 'backup.sh'} --verify\n")
 
 
 @pytest.mark.slow
