@@ -142,10 +142,12 @@ class ScopedViews(Views):
     def sees_event(self, position: int) -> bool:
         """Whether all that an event tells is seen."""
         first, last = position << ORDINAL_BITS, ((position + 1) << ORDINAL_BITS) - 1
-        with self._base.reading() as files:
-            found = files.fetch(
-                "SELECT DISTINCT project FROM all_rows WHERE id BETWEEN ? AND ?", [first, last]
-            )
+        with self._lock:
+            self._refresh_reader()  # what is granted may have been joined or separated since
+            with self._base.reading() as files:
+                found = files.fetch(
+                    "SELECT DISTINCT project FROM all_rows WHERE id BETWEEN ? AND ?", [first, last]
+                )
             return bool(found) and all(self._scope.sees(project) for (project,) in found)
 
     def projects_granted(self) -> tuple[str, ...]:

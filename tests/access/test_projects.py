@@ -91,6 +91,24 @@ def test_what_is_foreign_is_answered_as_what_is_not_there(
     assert shared.app.log.head().position == before, "something was written"
 
 
+def test_what_is_seen_can_be_read_first_of_all(house: House) -> None:
+    """Before any other question had the views find out what is granted."""
+    with asked_by(MIRA):
+        assert house.services.read_event(1) is not None
+
+
+def test_what_was_separated_from_a_project_is_seen_no_longer(house: House) -> None:
+    def join(old: str, new: str) -> None:
+        house.append(EventType.PROJECT_JOINED, "session-mgmt/log", {"old": old, "new": new})
+
+    join(BANK, MILL)
+    with asked_by(MIRA):
+        assert house.services.read_event(VAULT) is not None
+    join(BANK, BANK)
+    with asked_by(MIRA):
+        assert house.services.read_event(VAULT) is None
+
+
 def test_a_cursor_of_another_session_is_a_cursor_of_nothing(shared: House) -> None:
     whole = shared.ask(None, "timeline", session="bank-1", limit=1)[0]
     stolen = next(
