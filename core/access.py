@@ -64,14 +64,16 @@ PRINCIPAL: Final[ContextVar[Principal | None]] = ContextVar("session_mgmt_princi
 """Who the present request is made by. None: the owner of the data folder, at the machine itself."""
 
 
-def tools_of(role: Role, scopes: tuple[str, ...] = ()) -> frozenset[str]:
+def tools_of(
+    role: Role, scopes: tuple[str, ...] = (), projects: tuple[str, ...] | None = None
+) -> frozenset[str]:
     """The tools a key of `role` may call. Scopes narrow the role, never widen it; none: all of the role's.
 
-    `metrics` has to be named, or the role be admin: what is scraped counts everybody's work.
+    `metrics` has to be named, or the role be admin of all projects: what is scraped counts everybody's work.
     """
     allowed = _ROLE_TOOLS[role]
     if not scopes:
-        return allowed | {METRICS} if role is Role.ADMIN else allowed
+        return allowed | {METRICS} if role is Role.ADMIN and projects is None else allowed
     return frozenset(scopes) & (allowed | {METRICS})
 
 

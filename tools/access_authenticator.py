@@ -1,6 +1,7 @@
 """Who a key stands for: the Authenticator over `access.json` and a file with an admin key."""
 
 import hmac
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ FILE_KEY_ID: Final = "file"
 """The id of the key that `admin_key_file` gives."""
 GIVEN_CHARS_MIN, GIVEN_CHARS_MAX = 32, 512  # of that key
 _NO_DIGEST: Final = "0" * 64
+logger = logging.getLogger(__name__)
 
 
 class KeyAuthenticator:
@@ -74,25 +76,23 @@ class KeyAuthenticator:
             raise AccessError(f"this key is {state}; ask for a new one", status=401, reason=state)
         return key.principal()
 
-    @property
-    def problem(self) -> str:
-        """Why stored keys open nothing, for people; "" where they do."""
-        self._refresh()
-        return self._problem or self._given_problem
-
     def _refresh(self) -> None:
-        now = _stamp(self._path)
+        now: object = _stamp(self._path)
         if now != self._stamp:
+            before, self._problem = self._problem, ""
             try:
-                self._keys, self._problem = {key.id: key for key in read_keys(self._folder)}, ""
+                self._keys = {key.id: key for key in read_keys(self._folder)}
             except SettingsError as error:
-                self._keys, self._problem = {}, str(error)
+                self._keys, self._problem, now = {}, str(error), _unless_passing(error, now)
+            _say(self._problem, before)
             self._stamp = now
         if self._given_file and (now := _stamp(self._given_file)) != self._given_stamp:
+            before, self._given_problem = self._given_problem, ""
             try:
-                self._given, self._given_problem = digest_of(given_key(self._given_file)), ""
+                self._given = digest_of(given_key(self._given_file))
             except SettingsError as error:
-                self._given, self._given_problem = "", str(error)
+                self._given, self._given_problem, now = "", str(error), _unless_passing(error, now)
+            _say(self._given_problem, before)
             self._given_stamp = now
 
 
@@ -103,7 +103,9 @@ def given_key(path: Path | str) -> str:
             text = file.read(GIVEN_CHARS_MAX + 2).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise SettingsError(f"the admin key file {path} cannot be read: {why}; mend it or unset it") from None
+        raise SettingsError(
+            f"the admin key file {path} cannot be read: {why}; mend it or unset it"
+        ) from error
     if not GIVEN_CHARS_MIN <= len(text) <= GIVEN_CHARS_MAX or not text.isascii() or len(text.split()) != 1:
         raise SettingsError(
             f"the admin key file {path} holds no key: put one word of {GIVEN_CHARS_MIN} to {GIVEN_CHARS_MAX} random "
@@ -126,6 +128,19 @@ def _shown(authorization: str | None) -> str:
             reason="no_key",
         )
     return shown
+
+
+def _unless_passing(error: SettingsError, stamp: object) -> object:
+    """The stamp to remember: None where the system failed (no file descriptor left), so that it is tried again although
+    the file stays as it is.
+    """
+    return None if isinstance(error.__cause__, OSError) else stamp
+
+
+def _say(problem: str, before: str) -> None:
+    """Once, not with every request that is refused for it."""
+    if problem and problem != before:
+        logger.error("%s", problem)
 
 
 def _stamp(path: str) -> tuple[int, ...]:

@@ -56,7 +56,8 @@ class StoredKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def principal(self) -> Principal:
         """Whoever shows it."""
-        return Principal(self.name, self.role, self.id, tools_of(self.role, self.scopes), self.projects)
+        tools = tools_of(self.role, self.scopes, self.projects)
+        return Principal(self.name, self.role, self.id, tools, self.projects)
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

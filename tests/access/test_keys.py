@@ -145,6 +145,32 @@ def test_a_malformed_file_lets_nobody_in_and_is_named(tmp_path: Path, damage: by
     assert (tmp_path / FILE).read_bytes() == damage
 
 
+def test_why_no_key_is_accepted_is_in_the_log_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    key, door = made(tmp_path), Door(tmp_path)
+    (tmp_path / FILE).write_bytes(b"{")
+    for _ in range(3):
+        assert door.refuses(key.text) == (503, "settings")
+    assert [FILE in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_what_could_not_be_read_for_a_moment_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = tmp_path / "secret"
+    given.write_text("a" * 32)
+    key, door = made(tmp_path), Door(tmp_path, given)
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", _no_descriptor_left)
+        assert door.refuses(key.text) == (503, "settings")
+        assert door.refuses("a" * 32) == (503, "settings")
+    assert door.opens(key.text) == key.stored.principal()
+    assert door.opens("a" * 32).role is Role.ADMIN
+
+
+def _no_descriptor_left(*_: object) -> None:
+    raise OSError(24, "Too many open files")
+
+
 def test_an_unknown_field_or_role_in_the_file_lets_nobody_in(tmp_path: Path) -> None:
     key, door = made(tmp_path), Door(tmp_path)
     good = (tmp_path / FILE).read_text()
@@ -190,6 +216,18 @@ def test_names_that_could_be_taken_for_others_are_refused(tmp_path: Path, name: 
 def test_grants_that_would_open_everything_or_nothing_are_refused(tmp_path: Path, folder: str) -> None:
     with pytest.raises(InputError):
         made(tmp_path, READER._replace(projects=(folder,)))
+
+
+def test_what_everybody_does_is_counted_for_admins_of_all_projects_and_whoever_was_told_to_scrape(
+    tmp_path: Path,
+) -> None:
+    def scrapes(role: Role, *scopes: str, projects: tuple[str, ...] | None) -> bool:
+        return "metrics" in made(tmp_path, Wanted("mira", role, scopes, projects)).stored.principal().tools
+
+    assert scrapes(Role.ADMIN, projects=None)
+    assert not scrapes(Role.ADMIN, projects=("/srv/mill",))
+    assert not scrapes(Role.WRITER, projects=None)
+    assert scrapes(Role.READER, "metrics", projects=("/srv/mill",))
 
 
 def test_the_file_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
