@@ -7,7 +7,8 @@ from session_mgmt_mcp.adapters.http.ports import Audit, Authenticator
 from session_mgmt_mcp.core.access import PRINCIPAL, AccessError
 from session_mgmt_mcp.core.config_table import ServiceSettings
 
-_FORWARDED: Final = frozenset([b"x-forwarded-for", b"forwarded", b"x-real-ip"])
+_FORWARDED: Final = frozenset([b"forwarded", b"via", b"x-real-ip"])
+_X_FORWARDED: Final = b"x-forwarded-"  # -for, -host, -proto: proxies differ in which of them they add
 
 
 class Authentication:
@@ -41,7 +42,9 @@ class Authentication:
 
     def _check_nearby(self, headers: Any) -> None:
         """Without keys whoever reaches the loopback address is the owner; a proxy brings others there."""
-        if not self._settings().trusted_proxies and any(name in _FORWARDED for name, _ in headers):
+        if not self._settings().trusted_proxies and any(
+            name in _FORWARDED or name.startswith(_X_FORWARDED) for name, _ in headers
+        ):
             raise AccessError(
                 "a proxy passed this on, and the service asks for no keys; set SESSION_MGMT_AUTH=keys, or name the "
                 "proxy in trusted_proxies if it lets nobody else in",

@@ -12,6 +12,7 @@ from session_mgmt_mcp.adapters.mcp.caller import CALLER, REQUEST_KEY, Caller
 from session_mgmt_mcp.adapters.mcp.server import SessionMgmtServer
 from session_mgmt_mcp.core.access import AccessError
 
+UNKNOWN = "unknown"  # the tool that is noted of a call of none there is
 NOBODY = Caller(0, "")  # a remote client has no process and no working folder here
 
 
@@ -38,7 +39,9 @@ class RemoteServer(SessionMgmtServer):
         note = _NOTE.get()
         if note is None:
             return await super().call_tool(name, arguments, context)
-        note.tool, note.outcome = name, "failed"
+        known = {tool.name for tool in self._tool_manager.list_tools()}
+        # what a client makes up is of any length, and may be a secret: it goes to the log
+        note.tool, note.outcome = name if name in known else UNKNOWN, "failed"
         try:
             answer = await super().call_tool(name, arguments, context)
         except Exception as error:

@@ -237,7 +237,7 @@ def test_nobody_comes_in_without_exactly_one_right_key(headers: list[tuple[str, 
     assert counted.audit.came == []
 
 
-@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "Via", "X-Real-IP"])
 def test_a_proxy_does_not_let_the_world_in_as_the_owner(header: str) -> None:
     """Whoever reaches a loopback address that asks for no keys is the owner; a proxy brings others there."""
     scope = scope_of(headers=[(header, "203.0.113.9")])
@@ -269,11 +269,8 @@ def test_metrics_want_their_scope() -> None:
 def test_tools_in_their_threads_see_who_asks(revision: str) -> None:
     """In every era of the protocol: the SDK starts what serves a request within the request's context."""
     from mcp_fake_server import FakeServices
-    from service_process import rpc
 
     from session_mgmt_mcp.adapters.mcp.caller import caller, request_key
-    from session_mgmt_mcp.adapters.mcp.remote import RemoteServer, behind
-    from session_mgmt_mcp.adapters.mcp.server import build_server
     from session_mgmt_mcp.core.errors import InputError
 
     class Telling(FakeServices):
@@ -281,14 +278,36 @@ def test_tools_in_their_threads_see_who_asks(revision: str) -> None:
             who = PRINCIPAL.get()
             raise InputError(f"{who.name if who else None} {tuple(caller())} {request_key()}")
 
+    answer = called("search", {"query": "x"}, Telling, Counted(), revision)
+    assert "anna (0, '') None" in answer.body.decode(), json.dumps(str(answer))
+
+
+def test_a_tool_there_is_none_of_is_not_noted_by_its_name() -> None:
+    """The note goes to the log, and a name that a client makes up is of any length."""
+    from mcp_fake_server import FakeServices
+
+    counted = Counted()
+    called("x" * 100_000, {}, FakeServices, counted, "2025-11-25")
+    called("status", {}, FakeServices, counted, "2025-11-25")
+    assert [tool for _, tool, _ in counted.seen] == ["unknown", "status"]
+
+
+def called(
+    tool: str, arguments: dict[str, Any], services: Callable[[], Any], counted: Counted, revision: str
+) -> Answer:
+    """A call of a tool by anna, through the SDK's server over `services`."""
+    from service_process import rpc
+
+    from session_mgmt_mcp.adapters.mcp.remote import RemoteServer, behind
+    from session_mgmt_mcp.adapters.mcp.server import build_server
+
     async def life() -> Answer:
-        app = build_server(Telling, RemoteServer).streamable_http_app(stateless_http=True)
-        counted = Counted()
-        body, headers = rpc("tools/call", {"name": "search", "arguments": {"query": "x"}}, revision)
+        app = build_server(services, RemoteServer).streamable_http_app(stateless_http=True)
+        body, headers = rpc("tools/call", {"name": tool, "arguments": arguments}, revision)
         given = [*headers.items(), ("host", "localhost:1"), ("authorization", "Bearer right")]
+        ports = Ports(metrics=counted)
         async with app.router.lifespan_context(app):
-            front = Front({"/mcp": behind_keys(behind(app), counted)}, Health(_Ready(True)), Ports())
+            front = Front({"/mcp": behind_keys(behind(app), counted)}, Health(_Ready(True)), ports)
             return await ask(front, scope_of(headers=given), [body])
 
-    answer = asyncio.run(life())
-    assert "anna (0, '') None" in answer.body.decode(), json.dumps(str(answer))
+    return asyncio.run(life())
