@@ -70,7 +70,7 @@ def read(environ: Mapping[str, str] | None = None, file: str | None = None, **ov
     values = {}
     for key, row in TABLE.items():
         if overrides.get(key) is not None:
-            values[key] = Value(overrides[key], COMMAND_LINE, f"--{key.removeprefix('http_')}")
+            values[key] = _from_command_line(row, overrides[key])
         else:
             values[key] = _from_environment(row, environ) or given.get(key) or Value(row.default, DEFAULT, "")
     settings = ServiceSettings(**{key: value.value for key, value in values.items()})
@@ -170,6 +170,12 @@ def near_miss(word: str, known: "Mapping[str, Any] | frozenset[str] | set[str]")
     return f"; did you mean {names[close[0]]}?" if close else ""
 
 
+def _from_command_line(row: Row, given: Any) -> Value:
+    where = f"--{row.key.removeprefix('http_')}"
+    checked = _checked_number(row, given, where) if row.kind in (int, float) else given
+    return Value(checked, COMMAND_LINE, where)
+
+
 def _from_environment(row: Row, environ: Mapping[str, str]) -> Value | None:
     for name in row.variables:
         text = environ.get(name, "").strip()
@@ -203,6 +209,8 @@ def _from_toml(row: Row, given: Any, where: str, folder: str) -> Any:
 
 
 def _checked_text(row: Row, text: str, where: str, folder: str) -> str:
+    if "\0" in text:
+        raise _refused(row, where, text)
     if row.about.choices and text:
         chosen = {word.lower(): word for word in row.about.choices}.get(text.lower())
         if chosen is None:

@@ -48,8 +48,9 @@ def listen(host: str, port: int, what: str) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
         listening = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ListenError(f"cannot listen on {host}: {error.strerror}; set {what}_host to another") from error
+    except (OSError, UnicodeError) as error:  # a name that cannot be one of the DNS
+        why = error.strerror if isinstance(error, OSError) else "that is no name of a host"
+        raise ListenError(f"cannot listen on {host}: {why}; set {what}_host to another") from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)

@@ -77,6 +77,17 @@ def test_an_address_that_is_not_this_machines(capsys: pytest.CaptureFixture[str]
     assert "192.0.2.1" in said
 
 
+def test_a_host_that_can_have_no_address(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SESSION_MGMT_METRICS_PORT", "9090")
+    monkeypatch.setenv("SESSION_MGMT_METRICS_HOST", "a..b")
+    monkeypatch.setenv("SESSION_MGMT_METRICS_AUTH", "none")
+    code, said = refused(capsys, "--port", "0")
+    assert code == 1
+    assert "a..b" in said and "metrics_host" in said
+
+
 @pytest.mark.parametrize("variable", ["DATABASE_URL", "REDIS_URL"])
 def test_a_server_that_is_not_used_yet(
     variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

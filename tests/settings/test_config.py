@@ -1,5 +1,6 @@
 """Settings from the environment and a file: what wins, what is refused and in which words."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,12 @@ def test_a_malformed_variable_is_refused_with_its_name_and_what_is_allowed(
     assert said in _refusal({variable: text})
 
 
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_of_the_command_line_is_judged_as_all_others(port: int) -> None:
+    with pytest.raises(SettingsError, match=r"--port: http_port is .* from 0 to 65535"):
+        load({}, os.devnull, http_port=port)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -123,6 +130,7 @@ def test_a_malformed_variable_is_refused_with_its_name_and_what_is_allowed(
         ("http_port = 1.5\n", "http_port is 1.5"),
         ("drain_s = nan\n", "give a number from 0 to 3600"),
         ("http_host = 1\n", "give a text"),
+        ('log_dir = "a\\u0000b"\n', "give a path"),
         ("allowed_hosts = 'a.example'\n", "a list of texts"),
         ("allowed_hosts = [1]\n", "a list of texts"),
         ("http_port = \n", "config.toml is no TOML"),
