@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import Any, Final
@@ -16,6 +17,8 @@ from session_mgmt_mcp.core.access import PRINCIPAL
 from session_mgmt_mcp.core.config import ServiceSettings
 from session_mgmt_mcp.core.errors import SessionMgmtError, SettingsError
 from session_mgmt_mcp.core.requests import REQUEST
+
+logger = logging.getLogger(__name__)
 
 FILE_NAME: Final = "session-mgmt-mcp.log"
 FIELDS: Final = ("request_id", "principal", "address", "method", "path", "status", "tool", "outcome", "ms")
@@ -132,11 +135,11 @@ class LogFile(Lines):
     def __init__(self, folder: str, bytes_max: int, keep: int) -> None:
         """Raises OSError where the folder or the file cannot be made."""
         super().__init__()
+        self._fd = -1  # before what may fail: logging closes every handler at the end
         os.makedirs(folder, mode=0o700, exist_ok=True)
         self._path = os.path.join(folder, FILE_NAME)
         self._bytes_max = bytes_max
         self._keep = keep
-        self._fd = -1
         self._open()
 
     def descriptor(self, length: int) -> int:
@@ -170,17 +173,21 @@ class LogFile(Lines):
     def _rotate(self) -> None:
         """Move the files one on. Where that fails the present one grows: a long log is better than none."""
         try:
-            for number in range(self._keep - 1, 0, -1):
-                if os.path.exists(f"{self._path}.{number}"):
-                    os.replace(f"{self._path}.{number}", f"{self._path}.{number + 1}")
-            if self._keep:
-                os.replace(self._path, f"{self._path}.1")
-            else:
-                os.unlink(self._path)
+            if os.path.exists(self._path):  # else another program moved it away
+                self._move_on()
         except OSError:
             return
         self._shut()
         self._open()
+
+    def _move_on(self) -> None:
+        for number in range(self._keep - 1, 0, -1):
+            if os.path.exists(f"{self._path}.{number}"):
+                os.replace(f"{self._path}.{number}", f"{self._path}.{number + 1}")
+        if self._keep:
+            os.replace(self._path, f"{self._path}.1")
+        else:
+            os.unlink(self._path)
 
 
 class Logs:
@@ -196,6 +203,8 @@ class Logs:
             "uvicorn.access"
         )  # ours says the same, with the tool and without the query
         access.disabled = True
+        self._thread_failed_before = threading.excepthook
+        threading.excepthook = _thread_failed
 
     def set_level(self, level: str) -> None:
         """From now on. The SDK says what clients sent below WARNING: never that."""
@@ -211,7 +220,15 @@ class Logs:
         root = logging.getLogger()
         root.handlers[:], level = self._before
         root.setLevel(level)
+        threading.excepthook = self._thread_failed_before
         self.handler.close()
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    """What Python would print on stderr, which may be nobody's."""
+    if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+        name = failed.thread.name if failed.thread is not None else "?"
+        logger.critical("the thread %s ended by an error", name, exc_info=failed.exc_value)
 
 
 def start(settings: ServiceSettings) -> Logs:

@@ -169,6 +169,30 @@ def test_a_file_that_was_moved_away_is_begun_anew_on_reopen(log: Logs, file: Pat
     assert [line["message"] for line in _lines(file)] == ["new"]
 
 
+def test_a_file_that_was_moved_away_costs_no_rotated_one(tmp_path: Path) -> None:
+    logs = Logs(LogFile(str(tmp_path), 1000, 2), "INFO")
+    for number in range(30):
+        logger.info("line %02d", number)
+    before = [(tmp_path / f"{FILE_NAME}.{n}").read_bytes() for n in (1, 2)]
+    (tmp_path / FILE_NAME).unlink()
+    while not (tmp_path / FILE_NAME).exists():
+        logger.info("until it is full")
+    logs.close()
+    assert [(tmp_path / f"{FILE_NAME}.{n}").read_bytes() for n in (1, 2)] == before
+
+
+def test_a_thread_that_fails_is_in_the_log(log: Logs, file: Path) -> None:
+    def failing() -> None:
+        raise OSError("no thread of ours may die unseen")
+
+    thread = threading.Thread(target=failing, name="probe")
+    thread.start()
+    thread.join()
+    (line,) = _lines(file)
+    assert (line["level"], line["message"]) == ("CRITICAL", "the thread probe ended by an error")
+    assert line["exception"] == "OSError: no thread of ours may die unseen"
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here: a full disk cannot be played")
 def test_a_full_disk_costs_lines_and_nothing_else(log: Logs, file: Path) -> None:
     file.unlink()
@@ -196,6 +220,15 @@ def test_a_folder_that_cannot_be_made_is_refused_with_the_setting(tmp_path: Path
     (tmp_path / "taken").write_text("")
     with pytest.raises(SettingsError, match=r"log_dir: cannot write .*SESSION_MGMT_LOG_DIR"):
         logging_setup.start(ServiceSettings(log_dir=str(tmp_path / "taken")))
+
+
+def test_what_was_not_opened_is_closed_without_complaint(tmp_path: Path) -> None:
+    """At the end of the process logging closes every handler there is."""
+    (tmp_path / "taken").write_text("")
+    handler = LogFile.__new__(LogFile)
+    with pytest.raises(OSError):
+        handler.__init__(str(tmp_path / "taken"), 1000, 1)  # type: ignore[misc]
+    handler.close()
 
 
 def test_without_a_folder_lines_go_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
