@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 import time
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from session_mgmt_mcp.adapters.http.addresses import wrong_proxies
 from session_mgmt_mcp.adapters.http.app import build_app, build_metrics_app, metrics_need_keys
@@ -22,7 +22,7 @@ from session_mgmt_mcp.adapters.http.serving import (
     tls_context,
 )
 from session_mgmt_mcp.core.config import ServiceSettings, load, needs_restart
-from session_mgmt_mcp.core.errors import SessionMgmtError, SettingsError
+from session_mgmt_mcp.core.errors import SettingsError
 from session_mgmt_mcp.tools import logging_setup
 from session_mgmt_mcp.tools.app import App
 from session_mgmt_mcp.tools.memory_guard import few_arenas
@@ -55,17 +55,15 @@ class Given(NamedTuple):
                 given = given._replace(**{f"{name}_host": host, f"{name}_port": port})
         return given
 
-    def settings(self) -> ServiceSettings:
-        """The settings as they are now. Raises SettingsError."""
-        found = load(**self._asdict())
+    def settings(self, **held: Any) -> ServiceSettings:
+        """The settings as they are now, but for what is `held` as it was at the start. Raises SettingsError."""
+        found = load(**{**self._asdict(), **held})
         for variable, value in (("DATABASE_URL", found.database_url), ("REDIS_URL", found.redis_url)):
             if value:  # to ignore it silently would leave somebody without their data
                 raise SettingsError(
                     f"{variable} is set, and no such server is used yet: the log lies in the data folder alone; "
                     f"unset {variable}"
                 )
-        if bool(found.tls_cert_file) != bool(found.tls_key_file):
-            raise SettingsError("tls_cert_file and tls_key_file belong together; set both, or none")
         if wrong := wrong_proxies(found.trusted_proxies):
             raise SettingsError(
                 f"trusted_proxies: {', '.join(wrong)} is no address and no network; give 10.0.0.5 or 10.0.0.0/8"
@@ -188,17 +186,20 @@ class Service:
         """Take over the settings as they are now, where that needs no restart. Malformed ones change nothing."""
         if self._why:
             return  # it stops
-        self._notifier.reloading()
+        if self._serving:  # else `ready` would follow too early
+            self._notifier.reloading()
         self._logs.reopen()
         try:
             new = self._given.settings()
+            late = needs_restart(self._settings, new)
+            # what others follow from, as allowed_hosts from http_host, is what is served until the next start
+            new = self._given.settings(**{key: getattr(self._settings, key) for key in late})
             keys = self._parts.keys_for(new)
             if self._tls is not None and new.tls_cert_file:
                 load_certificate(self._tls, new.tls_cert_file, new.tls_key_file)
-        except SessionMgmtError as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, systemd waits for `ready`
             logger.error("the settings stay as they were: %s", error)
         else:
-            late = needs_restart(self._settings, new)
             if bool(new.tls_cert_file) != (self._tls is not None):
                 late = (*late, "tls_cert_file")
             self._settings = new
@@ -207,7 +208,8 @@ class Service:
             logger.info("settings, keys and certificates were read anew")
             if late:
                 logger.warning("changed, and taken over at the next start alone: %s", ", ".join(late))
-        self._notifier.ready(self._standing())
+        if self._serving:
+            self._notifier.ready(self._standing())
 
     def _sites(self) -> list[Site]:
         def site(app: object, listening: socket.socket, *, lifespan: bool) -> Site:
@@ -242,6 +244,8 @@ class Service:
         self._parts.start()
         while not (servers.started and self._upkeep.tried and self._parts.prober.reading is not None):
             await asyncio.sleep(_POLL_S)
+            if self._why:  # it stops before it was up
+                return
         self._serving = True
         await to_thread.run_sync(self._parts.say_started, address_of(self._http))
         self._notifier.ready(self._standing())

@@ -177,6 +177,35 @@ def test_a_reload_takes_over_what_it_may_and_names_what_has_to_wait(tmp_path: Pa
         assert running.stop() == 0
 
 
+def test_what_follows_from_a_setting_that_has_to_wait_waits_too(tmp_path: Path) -> None:
+    """Names that are answered by default are those of the address that is listened on."""
+    config = tmp_path / "config.toml"
+    config.write_text('http_host = "127.0.0.2"\n')
+    with ServiceProcess(tmp_path / "data", env={"SESSION_MGMT_CONFIG": str(config)}) as running:
+        assert running.call("status").status == 200
+        config.write_text('http_host = "127.0.0.1"\n')
+        for _ in range(2):
+            reloaded(running)
+            assert running.call("status").status == 200
+        waiting = [
+            line for line in running.log_lines() if "at the next start alone: http_host" in line["message"]
+        ]
+        assert len(waiting) == 2
+
+
+def test_a_stop_while_it_starts_ends_it_with_0(tmp_path: Path) -> None:
+    """The first process of a container gets no signal that it did not ask for."""
+    config = tmp_path / "config.toml"
+    os.mkfifo(config)
+    environment = {"SESSION_MGMT_CONFIG": str(config)}
+    starting = ServiceProcess(tmp_path / "data", env=environment)
+    try:
+        with config.open("w"):  # it reads its settings, and waits for the first
+            assert starting.stop() == 0
+    finally:
+        starting.__exit__(None, None, None)
+
+
 def test_a_log_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     with ServiceProcess(tmp_path / "data", env={"SESSION_MGMT_LOG_DIR": str(logs)}) as running:

@@ -2,10 +2,12 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.tools.cli import emit_json, note
@@ -38,11 +40,10 @@ def run(args: argparse.Namespace) -> int:
 
 def serve_http(host: str | None, port: int | None, *, as_json: bool) -> int:
     """Serve until told to stop. Then ends the process at once: a thread that is still at work must not keep it."""
-    # until the service takes it over, HUP is not to end the process
-    signal.signal(signal.SIGHUP, lambda *_: None)
-    from session_mgmt_mcp.tools.service import Given, Service
+    with _signals_of_a_start():
+        from session_mgmt_mcp.tools.service import Given, Service
 
-    service = Service.open(Given(host, port))
+        service = Service.open(Given(host, port))
     if as_json:
         emit_json({"pid": os.getpid(), **service.addresses})
         sys.stdout.flush()
@@ -57,3 +58,20 @@ def serve_http(host: str | None, port: int | None, *, as_json: bool) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+@contextlib.contextmanager
+def _signals_of_a_start() -> Iterator[None]:
+    """Until the service takes them over HUP is not to end the process, and TERM is: the system keeps it from a container's
+    first process unless that asks for it. What was before is put back where the start fails.
+    """
+    before = {
+        signal.SIGHUP: signal.signal(signal.SIGHUP, lambda *_: None),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: os._exit(0)),
+    }
+    try:
+        yield
+    except BaseException:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        raise
