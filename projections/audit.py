@@ -12,6 +12,7 @@ import msgspec
 from session_mgmt_mcp.core.actions import AnyAction
 from session_mgmt_mcp.core.envelope import Event
 from session_mgmt_mcp.core.errors import InputError
+from session_mgmt_mcp.core.events import ACCESS_STREAM
 from session_mgmt_mcp.projections.filters import named_project_sql
 from session_mgmt_mcp.projections.own_events import describe
 from session_mgmt_mcp.projections.query_files import QueryFiles
@@ -43,6 +44,7 @@ class AuditFilters(NamedTuple):
     before: int | None = None  # exclusive
     since_position: int = 0  # only events after it
     below_position: int = 0  # only events before it; 0: all
+    access_of: str | None = None  # of the events of access only those of this actor
 
 
 class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,13 +178,16 @@ def _passes(row: AuditRow, filters: AuditFilters) -> bool:
 
 
 def _where(filters: AuditFilters) -> tuple[str, list[Any]]:
-    conditions = [("id >= ?", [(filters.since_position + 1) << ORDINAL_BITS])]
+    conditions: list[tuple[str, list[Any]]] = [("id >= ?", [(filters.since_position + 1) << ORDINAL_BITS])]
     if filters.below_position:
         conditions.append(("id < ?", [filters.below_position << ORDINAL_BITS]))
     for column in ("session", "actor", "tool", "kind"):
         value = getattr(filters, column)
         if value is not None:
             conditions.append((f"{column} = ?", [value]))
+    if filters.access_of is not None:
+        apart = [*ACCESS_STREAM.split("/", 1), filters.access_of]
+        conditions.append(("assistant <> ? OR session <> ? OR actor = ?", apart))
     if filters.project is not None:
         folders = (filters.project,) if isinstance(filters.project, str) else filters.project
         parts = [named_project_sql(folder) for folder in folders]

@@ -13,12 +13,17 @@ Own = Callable[[App], Iterable[Event]]
 
 
 def page(
-    app: App, question: AuditQuestion, limit: int, own: Own = lambda app: own_events(app.log)
+    app: App,
+    question: AuditQuestion,
+    limit: int,
+    own: Own = lambda app: own_events(app.log),
+    access_of: str | None = None,
 ) -> tuple[list[AuditRow], int | None]:
     """The newest rows below `question.below`, newest first, and where older ones go on. Raises InputError.
 
     An event's rows are never parted: where a page would end within one, it ends before it. Only an event with more rows
-    than a page holds is cut to its last ones. `own`: events that the views have no row of, in order of position.
+    than a page holds is cut to its last ones. `own`: events that the views have no row of, in order of position. `access_of`: as
+    `AuditFilters` takes it.
     """
     session, project = question.session, question.project
     folders = app.views.projects().widened(project) if project is not None else None
@@ -32,6 +37,7 @@ def page(
             after=question.after,
             before=question.before,
             below_position=question.below or 0,
+            access_of=access_of,
         )
         rows = list(audit_rows(files, own(app), EventIds(app.log), filters, limit + 1))
     if len(rows) <= limit:

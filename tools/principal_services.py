@@ -59,13 +59,8 @@ class PrincipalServices(McpServices):
         return event
 
     def audit(self, question: AuditQuestion, *, limit: int) -> tuple[list[AuditRow], int | None]:
-        rows, below = super().audit(question, limit=limit)
-        if self._sees_access:
-            return rows, below
-        name = self._principal.name
-        return [
-            r for r in rows if r.actor == name or (r.assistant, r.session) != (_ASSISTANT, _SESSION)
-        ], below
+        access_of = None if self._sees_access else self._principal.name
+        return audit_pages.page(self._app, question, limit, access_of=access_of)
 
     @property
     def _sees_access(self) -> bool:

@@ -89,6 +89,10 @@ def test_others_see_what_is_told_of_themselves_alone(told: House) -> None:
         assert "id-noa" not in text and "service 1.0" not in text
 
 
+def test_a_page_of_the_audit_is_not_used_up_by_what_is_not_shown(told: House) -> None:
+    assert "[8]" in told.answer(ALL, "audit", limit=1)
+
+
 @pytest.mark.parametrize(
     "ask",
     [
