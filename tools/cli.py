@@ -51,6 +51,10 @@ COMMANDS = {
 }
 
 
+EXIT_CODES = (
+    "exit codes: 0 done · 1 done in part, or something to mend · 2 wrong request · 3 data folder unusable · "
+    "4 log corrupt · 5 could not be made durable · 6 settings malformed, or no model to embed with · 130 interrupted"
+)
 _DUCKDB_INTERRUPTED = "Query interrupted"  # what it makes of Ctrl-C within a query
 
 
@@ -83,14 +87,13 @@ def _load(name: str) -> Command:
 
 
 def _top_parser() -> argparse.ArgumentParser:
-    lines = "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items())
+    width = max(map(len, COMMANDS))
+    lines = "\n".join(f"  {name:{width}} {text}" for name, text in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="session-mgmt-mcp",
         description="Memory and history for AI coding assistants.",
         epilog=f"commands:\n{lines}\n\nexample:\n  session-mgmt-mcp search 'why did the login test fail'\n\n"
-        "exit codes: 0 done · 1 done in part, or failed · 2 wrong request · 3 data folder unusable · "
-        "4 log corrupt · 5 could not be made durable · 6 settings malformed, or no model to embed with · "
-        "130 interrupted",
+        + EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -119,8 +122,8 @@ def parser_of(name: str) -> tuple[Command, argparse.ArgumentParser]:
     command = _load(name)
     parser = argparse.ArgumentParser(
         prog=f"session-mgmt-mcp {name}",
-        description=COMMANDS[name].capitalize() + ".",
-        epilog=f"example:\n  {command.EXAMPLE}",
+        description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.",
+        epilog=f"example:\n  {command.EXAMPLE}\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")

@@ -57,6 +57,7 @@ def test_a_command_explains_itself_with_an_example(command: str) -> None:
     text = _help(command)
     assert "example:\n  session-mgmt-mcp " + command in text
     assert "--json" in text
+    assert "exit codes:" in text
 
 
 def test_the_top_level_help_lists_every_command_and_exit_code() -> None:
