@@ -26,7 +26,6 @@ from session_mgmt_mcp.core.redact_batch import redact_many
 NAME = "assigned"
 HEX_BITS_MIN = 3.0
 MIXED_BITS_MIN = 4.5
-_VALUE_BYTES_MIN, _VALUE_BYTES_MAX = 16, 512
 _MARK = b"[redacted:" + NAME.encode() + b"]"
 
 _QUOTE = rb"(?:\\{0,8}[\"'`])"

@@ -11,17 +11,12 @@ import msgspec
 
 
 class Source(StrEnum):
-    """Where an event was read. Decides which of two reports of one fact is shown (`Source.rank`)."""
+    """Where an event was read. Decides which of two reports of one fact is shown (core/log/FORMAT.md, section 6)."""
 
     HOOK = "hook"
     RECORD = "record"
     DOCUMENT = "document"
     COMMAND = "command"
-
-    @property
-    def rank(self) -> int:
-        """0 is the best source of a fact."""
-        return {"record": 0, "document": 1, "command": 2, "hook": 3}[self.value]
 
 
 class EventType(StrEnum):

@@ -12,8 +12,6 @@ ORDINAL_BITS = 10
 ORDINALS_MAX = 1 << ORDINAL_BITS
 # 0 is the best source of a fact; sources this version does not know come last
 RANKS = {"record": 0, "document": 1, "command": 2, "hook": 3}
-
-
 _PLAIN = (a.PromptSubmitted, a.AssistantReplied, a.AssistantThought)  # kinds with nothing but what all have
 Texts = TypeVar("Texts", bound=tuple[str, ...])
 

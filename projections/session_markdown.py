@@ -16,7 +16,6 @@ CONCISE_LINES = 20  # of a result or an edit
 CONCISE_CHARS = 2000
 PENDING_MAX = 1000
 SPANS_CHARS_MAX = 2000  # in longer lines nothing is taken for code
-DETAILS = ("concise", "full")
 _FENCE = re.compile(r"^\s{0,3}(`{3,}|~{3,})")
 _SPANS = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)")
 _NOTED = ("interruption", "slash-command", "bash-mode")  # notes that are a person's doing

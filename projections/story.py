@@ -105,10 +105,6 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     facts: dict[str, int] = {}  # see `quality`
 
     @property
-    def tests(self) -> tuple[Run, ...]:
-        return tuple(run for run in self.runs if run.kind == "test")
-
-    @property
     def is_empty(self) -> bool:
         """Whether nothing was asked and nothing done: not worth telling."""
         return not (self.goal or self.files or self.runs or self.commits or self.decisions or self.last_reply)

@@ -48,15 +48,6 @@ def action_keys_of(log: EventLog, folder: Path, positions: Collection[int]) -> l
     return list(keys)
 
 
-def texts_of(log: EventLog, folder: Path, positions: Collection[int]) -> list[tuple[int, str, str]]:
-    """(position, kind, text digest) of every prompt, reply and thought these events tell: what must keep its place."""
-    with _told(log, folder, positions) as files:
-        found = files.fetch(
-            f"SELECT position, kind, text_digest FROM told WHERE kind IN ({_COUNTED}) ORDER BY id"
-        )
-    return [(position, kind, digest) for position, kind, digest in found]
-
-
 def twins_of(log: EventLog, folder: Path, positions: Collection[int]) -> list[int]:
     """Positions of other events that tell one of the same facts: a hook's report beside the transcript's record.
 

@@ -16,7 +16,7 @@ Report = Callable[[str, int, int], None]
 def session_pieces(
     app: App, session: str, *, upto: int | None = None, detail: str = "concise", report: Report | None = None
 ) -> Iterator[str]:
-    """A whole session as Markdown, piece by piece. `detail`: see `session_markdown.DETAILS`. Raises InputError."""
+    """A whole session as Markdown, piece by piece. `detail`: see `session_markdown`. Raises InputError."""
     from session_mgmt_mcp.projections.session_markdown import session_markdown
 
     head = app.views.session(session)

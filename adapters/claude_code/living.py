@@ -7,8 +7,6 @@ from session_mgmt_mcp.core import live
 from session_mgmt_mcp.core.log.durable import os
 from session_mgmt_mcp.core.project import identify
 
-EVENTS = (b"SessionStart", b"UserPromptSubmit", b"Stop", b"PreCompact")
-
 
 def note(folder: str, event_name: bytes, session: str, payload: bytes) -> None:
     """Take an event into the session's live file; `payload`: redacted. Where that fails, the session goes without one."""

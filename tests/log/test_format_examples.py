@@ -9,7 +9,7 @@ import pytest
 from log_kit import content, event, files_with, seal_all
 
 from session_mgmt_mcp.adapters.claude_code.importer import import_files
-from session_mgmt_mcp.core.envelope import Envelope, EventType, NewEvent, Source, capture_id
+from session_mgmt_mcp.core.envelope import Envelope, EventType, NewEvent, capture_id
 from session_mgmt_mcp.core.errors import InputError
 from session_mgmt_mcp.core.events import PayloadForgotten
 from session_mgmt_mcp.core.interpret.dispatch import interpret
@@ -17,6 +17,7 @@ from session_mgmt_mcp.core.log.forget import forget
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.manifest import load_manifest
 from session_mgmt_mcp.core.log.verify import verify
+from session_mgmt_mcp.projections.rows import RANKS
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_a_hook_and_the_transcript_report_one_fact_as_two_events_with_one_key(
     assert reported.event_id[6] >> 4 == 7  # a UUIDv7
     assert "return:toolu_1" in [a.key for a in interpret(reported)]
     assert [a.key for a in interpret(imported)] == ["return:toolu_1"]
-    assert Source(imported.envelope.source).rank < Source(reported.envelope.source).rank
+    assert RANKS[imported.envelope.source] < RANKS[reported.envelope.source]
 
 
 # -- 2. a resumed session ----------------------------------------------------------------------------------------

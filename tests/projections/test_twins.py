@@ -7,8 +7,10 @@ from action_log import call, forgotten, hook, hook_prompt, hook_return, prompt, 
 from memory_log import MemoryLog
 
 from session_mgmt_mcp.core.actions import text_digest
+from session_mgmt_mcp.core.interpret import interpret
+from session_mgmt_mcp.projections.facts import KINDS_COUNTED
 from session_mgmt_mcp.projections.publish import digest, purge, replay, update
-from session_mgmt_mcp.projections.twins import action_keys_of, texts_of, twins_of
+from session_mgmt_mcp.projections.twins import action_keys_of, twins_of
 from session_mgmt_mcp.projections.views import Views
 
 YES = text_digest("yes")
@@ -44,16 +46,16 @@ def test_twins_meet_by_id_and_by_text(tmp_path: Path) -> None:
     assert twins_of(log, tmp_path, []) == []
 
 
-def test_texts_are_those_that_are_counted(tmp_path: Path) -> None:
-    log = story()
-    assert texts_of(log, tmp_path, [2, 5, 6]) == [(2, "PromptSubmitted", YES)]
-
-
 def _forget(log: MemoryLog, folder: Path, positions: list[int]) -> None:
     """As the command does: the keys of what was asked for, and the twins with it."""
     keys = action_keys_of(log, folder, positions)
     gone = sorted({*positions, *twins_of(log, folder, positions)})
-    texts = texts_of(log, folder, gone)
+    texts = [
+        (position, type(action).__name__, action.text_digest)
+        for position, event in log.get(gone).items()
+        for action in interpret(event)
+        if type(action).__name__ in KINDS_COUNTED
+    ]
     for position in gone:
         log.forget(position)
     log.append([forgotten(tuple(keys), tuple(gone), tuple(texts))])

@@ -93,7 +93,7 @@ def test_a_fact_that_hook_and_transcript_report_is_told_once(tmp_path: Path) -> 
              tool_response={"stdout": "3 passed in 0.1s", "stderr": ""}),
     ]  # fmt: skip
     story = session.story(tmp_path)
-    assert len(story.tests) == 1
+    assert [run.kind for run in story.runs] == ["test"]
     assert story.facts["tool_calls"] == 1
     assert len(story.goal) == 1
     assert not story.asked
@@ -111,7 +111,7 @@ def test_a_session_told_by_hooks_alone_has_its_story(tmp_path: Path) -> None:
     ]  # fmt: skip
     story = session.story(tmp_path)
     assert texts(story.goal) == ["make the date parser accept week numbers"]
-    assert [(run.runner, run.ok, run.passed) for run in story.tests] == [("pytest", True, 3)]
+    assert [(run.runner, run.ok, run.passed) for run in story.runs] == [("pytest", True, 3)]
     assert story.last_reply is not None and story.last_reply.text == "It accepts them now."
     assert story.end == "exit"
     assert not story.open_items
