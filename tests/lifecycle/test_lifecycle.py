@@ -132,10 +132,11 @@ def test_an_ended_session_is_closed_and_handed_over(app: App, hooks: Hooks) -> N
 def test_the_session_of_a_process_is_found_by_its_ancestors_else_by_its_folder(
     app: App, hooks: Hooks
 ) -> None:
-    assert lifecycle.current_session(app, 1) is None
-    assert lifecycle.current_session(app, 1, hooks.work) == "abc-1"
+    nobody = 0  # a process that descends from none: init may be an assistant's, in a container
+    assert lifecycle.current_session(app, nobody) is None
+    assert lifecycle.current_session(app, nobody, hooks.work) == "abc-1"
     hooks.report("abc-2", "UserPromptSubmit", prompt="x")
-    assert lifecycle.current_session(app, 1, hooks.work) is None, "two are at work there"
+    assert lifecycle.current_session(app, nobody, hooks.work) is None, "two are at work there"
     found = live.read(hooks.folder, "abc-2")
     assert found is not None
     found.process = live.assistant_process(os.getpid())

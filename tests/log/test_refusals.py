@@ -1,8 +1,11 @@
 """Folders that cannot be used: the right error, naming the path and the mend, and nothing changed."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -136,12 +139,11 @@ def run_without_rights(folder: Path, action: str) -> str:
 
 
 @pytest.fixture
-def reachable(folder: Path, tmp_path: Path) -> Path:
-    """The folders above, which pytest makes private, let others through."""
-    if os.getuid() == 0:  # which gives its rights up; anybody else keeps theirs
-        for parent in (tmp_path, *tmp_path.parents[:3]):  # the third is there where tests run side by side
-            parent.chmod(parent.stat().st_mode | 0o011)
-    return folder
+def reachable(folder: Path) -> Iterator[Path]:
+    """A copy that others get at: pytest's folders are private, and made private again by whatever pytest starts next."""
+    with tempfile.TemporaryDirectory() as above:
+        Path(above).chmod(0o711)
+        yield Path(shutil.copytree(folder, f"{above}/data"))
 
 
 def test_an_unreadable_folder_is_named_with_its_mend(reachable: Path) -> None:
