@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-_OF_THE_TESTS = {"REAL_DATA", "CLIENTS", "MODEL_SOURCE", "DEPLOY_TOOLS", "BENCH_DATA"}
+_OF_THE_TESTS = ("REAL_DATA", "CLIENTS", "MODEL_SOURCE", "DEPLOY_TOOLS", "BENCH_DATA", "CRASH_", "FAULT_")
 for name in [name for name in os.environ if name.startswith("SESSION_MGMT_")]:
-    if name.removeprefix("SESSION_MGMT_") not in _OF_THE_TESTS and not name.startswith("SESSION_MGMT_CRASH_"):
+    if not name.removeprefix("SESSION_MGMT_").startswith(_OF_THE_TESTS):
         del os.environ[name]  # no test depends on the settings of who runs them
 os.environ["SESSION_MGMT_EMBED"] = "off"  # no test leaves a process behind; those that embed say so
 os.environ["SESSION_MGMT_CONFIG"] = os.devnull  # nor does one read the settings file of who runs them
