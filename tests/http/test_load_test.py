@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import socket
 import threading
@@ -244,6 +245,7 @@ def test_health_is_asked_over_and_over() -> None:
         (["--url", "http://127.0.0.1:1/mcp", "--mix", "search=0"], "--mix"),
         (["--url", "http://127.0.0.1:1/mcp", "--key-file", "/nowhere/keys"], "--key-file /nowhere/keys"),
         (["--url", "http://127.0.0.1:1/mcp", "--plot", "/nowhere/plot.svg"], "--plot"),
+        (["--url", "http://127.0.0.1:1/mcp", "--plot", "/"], "is a folder"),
     ],
 )
 def test_what_would_be_no_load_test_is_refused(
@@ -319,6 +321,39 @@ def test_words_of_notes_are_no_secrets_to_redaction_and_no_two_are_equal() -> No
 
 def test_an_ipv6_address_is_bracketed_in_the_host_header() -> None:
     assert place_of("http://[::1]:8000/mcp").authority == "[::1]:8000"
+
+
+def test_its_own_service_has_no_settings_of_the_users_and_is_asked_without_a_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = OwnService(tmp_path / "data", {"SESSION_MGMT_EMBED": "off"})
+    for name in ("DATABASE_URL", "MAX_MEMORY_MB", "SESSION_MGMT_HTTP_HOST"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    environment = own._environment()
+    assert not {"DATABASE_URL", "MAX_MEMORY_MB", "SESSION_MGMT_HTTP_HOST"} & environment.keys()
+    assert environment["SESSION_MGMT_EMBED"] == "off"
+    with _served() as (_, url):
+        own.url = url
+        assert own._is_ready()
+
+
+def test_a_start_that_is_interrupted_leaves_no_service_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = OwnService(tmp_path / "data")
+    said = json.dumps({"mcp": "http://127.0.0.1:1/mcp"})
+    monkeypatch.setattr(own, "_command", lambda: ["sh", "-c", f"echo '{said}'; exec sleep 600"])
+
+    def interrupted() -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(own, "_is_ready", interrupted)
+    with pytest.raises(KeyboardInterrupt), own:
+        pass
+    with pytest.raises(ProcessLookupError):
+        os.kill(own.pid, 0)
 
 
 @pytest.mark.slow

@@ -63,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.plot is not None and not args.plot.absolute().parent.is_dir():
         raise InputError(f"--plot {args.plot}: there is no such folder; make it first")
+    if args.plot is not None and args.plot.is_dir():
+        raise InputError(f"--plot {args.plot} is a folder; name a file in it")
     with _service(args) as url, stages() as show:
         test = LoadTest(_plan(args, url), show)
         report = asyncio.run(test.run())

@@ -12,14 +12,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
+from session_mgmt_mcp.core.config_table import TABLE
 from session_mgmt_mcp.core.errors import SessionMgmtError
 from session_mgmt_mcp.core.settings import DATA_DIR_VARIABLE
 
 START_S_MAX: Final = 120.0
 STOP_S_MAX: Final = 60.0
 _POLL_S: Final = 0.05
+_DIRECT: Final = build_opener(ProxyHandler({}))  # a proxy of the environment's is not for loopback
 
 
 class ServiceFailed(SessionMgmtError):
@@ -65,8 +67,25 @@ class OwnService:
         return self.url.removesuffix("/mcp")
 
     def start(self) -> float:
-        """Start it and wait until it is ready; seconds from the start until then. Raises ServiceFailed."""
+        """Start it and wait until it is ready; seconds from the start until then. Raises ServiceFailed.
+
+        Interrupted, it leaves no process behind.
+        """
         began = time.monotonic()
+        try:
+            self._start()
+            while not self._is_ready():
+                if self._process is not None and self._process.poll() is not None:
+                    raise self._failed(f"it ended with exit code {self._process.returncode}")
+                if time.monotonic() - began > START_S_MAX:
+                    raise self._failed(f"it was not ready after {START_S_MAX:g} s")
+                time.sleep(_POLL_S)
+        except BaseException:
+            self.kill()
+            raise
+        return time.monotonic() - began
+
+    def _start(self) -> None:
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
                 self._command(),
@@ -84,13 +103,6 @@ class OwnService:
         self.url = json.loads(line)["mcp"]
         self.pid = self._process.pid
         self._port = int(self.base.rpartition(":")[2])  # a later start takes the same
-        while not self._is_ready():
-            if self._process.poll() is not None:
-                raise self._failed(f"it ended with exit code {self._process.returncode}")
-            if time.monotonic() - began > START_S_MAX:
-                raise self._failed(f"it was not ready after {START_S_MAX:g} s")
-            time.sleep(_POLL_S)
-        return time.monotonic() - began
 
     def kill(self) -> None:
         """kill -9."""
@@ -142,13 +154,18 @@ class OwnService:
 
     def _is_ready(self) -> bool:
         try:
-            with urlopen(f"{self.base}/ready", timeout=5) as answer:
+            with _DIRECT.open(f"{self.base}/ready", timeout=5) as answer:
                 return bool(answer.status == 200)
         except (URLError, OSError):
             return False
 
     def _environment(self) -> dict[str, str]:
-        mine = {name: value for name, value in os.environ.items() if not name.startswith("SESSION_MGMT_")}
+        settings = {name for row in TABLE.values() for name in row.variables}
+        mine = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in settings and not name.startswith("SESSION_MGMT_")
+        }
         return {
             **mine,
             "SESSION_MGMT_CONFIG": os.devnull,
