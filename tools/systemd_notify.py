@@ -5,7 +5,10 @@ import os
 import socket
 import time
 
+from session_mgmt_mcp.core.errors import SettingsError
+
 _FIRST_FD = 3
+_NAMES = ("http", "metrics")
 
 
 class Notifier:
@@ -49,19 +52,29 @@ def _line(text: str) -> str:
 
 def inherited_sockets() -> dict[str, socket.socket]:
     """Listening sockets that systemd opened for this process, by name (`FileDescriptorName=`); without names `http` is the
-    first, `metrics` the second. Empty where there are none; a second call finds none.
+    first, `metrics` the second. Empty where there are none; a second call finds none. Raises SettingsError for one
+    that nobody would serve: who connects to it would wait for ever.
     """
     meant_for = os.environ.pop("LISTEN_PID", "")
     count = os.environ.pop("LISTEN_FDS", "")
     names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
     if meant_for != str(os.getpid()) or not count.isdigit():
         return {}
-    found: dict[str, socket.socket] = {}
-    defaults = iter(("http", "metrics"))
+    taken: list[str] = []
     for index in range(int(count)):
-        listening = socket.socket(fileno=_FIRST_FD + index)
-        listening.set_inheritable(False)
-        listening.setblocking(False)
         named = names[index] if index < len(names) else ""
-        found[named if named in ("http", "metrics") else next(defaults, f"unused-{index}")] = listening
-    return found
+        name = named if named in _NAMES else next((one for one in _NAMES if one not in taken), "")
+        if not name or name in taken:
+            raise SettingsError(
+                f"socket {index + 1} of {count} that systemd opened would not be served: the service has one named http and "
+                "one named metrics; give each a unit of its own with FileDescriptorName=, and one ListenStream="
+            )
+        taken.append(name)
+    return {name: _listening(_FIRST_FD + index) for index, name in enumerate(taken)}
+
+
+def _listening(descriptor: int) -> socket.socket:
+    listening = socket.socket(fileno=descriptor)
+    listening.set_inheritable(False)
+    listening.setblocking(False)
+    return listening

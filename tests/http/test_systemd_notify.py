@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from session_mgmt_mcp.core.errors import SettingsError
 from session_mgmt_mcp.tools import systemd_notify
 from session_mgmt_mcp.tools.systemd_notify import Notifier, inherited_sockets
 
@@ -125,6 +126,15 @@ class TestInheritedSockets:
         monkeypatch.setenv("LISTEN_FDNAMES", "metrics:http")
         ports = [one.getsockname()[1] for one in first]
         assert self.taken() == {"http": ports[1], "metrics": ports[0]}
+
+    @pytest.mark.parametrize("names", ["http:http", "metrics:metrics"])
+    def test_a_socket_nobody_would_serve_is_refused(
+        self, names: str, first: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Two addresses in one unit have the same name; clients of the first would wait for ever."""
+        monkeypatch.setenv("LISTEN_FDNAMES", names)
+        with pytest.raises(SettingsError, match=r"socket 2 of 2 .*FileDescriptorName="):
+            inherited_sockets()
 
     def test_sockets_of_another_process_are_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("LISTEN_PID", "1")
