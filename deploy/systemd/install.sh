@@ -18,6 +18,8 @@
 #
 # Exit codes: 0 done; 1 not installed, or rolled back; 2 wrong request.
 set -euo pipefail
+shopt -s inherit_errexit # a wheel that cannot be built ends it
+umask 022 # whatever root's is: the service's user has to get at what is installed
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=../scripts/common.sh
 . "$here/../scripts/common.sh"
@@ -61,8 +63,8 @@ release_of() { # link: the name of the release it leads to, or nothing
 }
 
 point() { # link, release: in one step, whoever looks meanwhile finds one or the other
-  ln -sfn "releases/$2" "$top/.$1.new"
-  mv -T "$top/.$1.new" "$top/$1"
+  ln -sfn "releases/$2" "$top/.$1.new" &&
+    mv -T "$top/.$1.new" "$top/$1"
 }
 
 make_user() {
@@ -135,6 +137,8 @@ build_release() { # sets RELEASE: version and digest of the wheel; builds it whe
   "$folder/venv/bin/pip" install "${PIP[@]}" -c "$here/../../constraints.txt" "$wheel${extras:+[$extras]}"
   cp -r "$here" "$here/../scripts" "$folder/deploy/"
   cp "$here/../README.md" "$folder/deploy/"
+  cp "$here/../../constraints.txt" "$folder/" # so that a release's own installer installs others
+  chmod -R go=u-w "$folder/deploy" "$folder/constraints.txt" # a clone may be root's alone
   "$folder/venv/bin/session-mgmt-mcp" --version >/dev/null
   touch "$folder/.complete"
   say "built $RELEASE"
@@ -144,20 +148,20 @@ place_units() { # release: its units, and systemd told of them
   local unit changed=''
   for unit in "$releases/$1"/deploy/systemd/*.{service,socket,timer}; do
     if [[ $unit == *.socket ]] && ! cmp -s "$unit" "$units/$(basename "$unit")"; then changed=1; fi
-    install -m 0644 "$unit" "$units/"
+    install -m 0644 "$unit" "$units/" || return 1
   done
-  ctl daemon-reload
+  ctl daemon-reload || return 1
   if [ "$changed" ]; then ctl stop "$SERVICE" "$SOCKET"; fi # the only change for which no connection can wait
 }
 
 start() { # release: switch to it; fails where it does not become ready
-  point current "$1"
-  place_units "$1"
-  ctl enable --quiet --now "$SOCKET"
-  ctl enable --quiet "${started[@]}"
+  # Nothing ends by itself here: the caller asks whether this failed, and bash's -e is off then.
+  point current "$1" && place_units "$1" || return 1
+  ctl enable --quiet "$SOCKET" "${started[@]}" || return 1
+  ctl start "$SOCKET" || true # the service's start asks for it again, and fails without it
   ctl reset-failed "$SERVICE" 2>/dev/null || true # unknown yet, where it was never loaded
   if [ -z "$SYSTEMCTL" ]; then return 0; fi
-  ctl start "${started[@]:1}"
+  ctl start "${started[@]:1}" || return 1
   timeout "$wait_s" "$SYSTEMCTL" restart "$SERVICE" || return 1
   # shellcheck disable=SC2034 # wait_ready asks with it
   PYTHON=$top/current/venv/bin/python
@@ -165,23 +169,25 @@ start() { # release: switch to it; fails where it does not become ready
 }
 
 tell_why() {
-  ctl --no-pager --lines=0 status "$SERVICE" >&2 || true
+  ctl --no-pager --lines=0 status "$SOCKET" "$SERVICE" >&2 || true
   if [ -n "$SYSTEMCTL" ] && command -v journalctl >/dev/null; then
     journalctl --sync # what it said last is on its way
-    journalctl --no-pager --quiet --output=cat --lines=30 --unit="$SERVICE" >&2 || true
+    journalctl --no-pager --quiet --output=cat --lines=30 --unit="$SOCKET" --unit="$SERVICE" >&2 || true
   fi
   say "its log may say more: $top/logs" >&2
 }
 
 switch_to() { # release: with the one before put back where it fails
-  local before
-  before=$(release_of current)
+  local before older
+  before=$(release_of current) older=$(release_of previous)
+  # Before the switch, so that --rollback leads back where this is interrupted.
+  if [ -n "$before" ] && [ "$before" != "$1" ]; then point previous "$before"; fi
   if start "$1"; then
-    if [ -n "$before" ] && [ "$before" != "$1" ]; then point previous "$before"; fi
     say "$1 is current"
     return
   fi
   tell_why
+  if [ -n "$older" ]; then point previous "$older"; else rm -f "$top/previous"; fi
   if [ -z "$before" ] || [ "$before" = "$1" ]; then
     ctl stop "$SERVICE" "$SOCKET" || true
     if [ -z "$before" ]; then rm -f "$top/current"; fi
@@ -203,7 +209,10 @@ list_releases() { # the newest first
 }
 
 drop_old() {
-  local name kept=0
+  local name folder kept=0
+  for folder in "$releases"/*/; do # what an interrupted installation left
+    if [ ! -e "$folder/.complete" ]; then rm -rf "$folder"; fi
+  done
   for name in $(list_releases); do
     kept=$((kept + 1))
     if [ "$kept" -le "$keep" ] || [ "$name" = "$(release_of current)" ] || [ "$name" = "$(release_of previous)" ]; then
@@ -216,7 +225,10 @@ drop_old() {
 
 uninstall() {
   local unit
-  ctl disable --quiet --now "$SOCKET" "${started[@]}" 2>/dev/null || true # some may never have been there
+  ctl stop 'session-mgmt-mcp*' || true # a backup under way too
+  for unit in "$SOCKET" "${started[@]}"; do
+    ctl disable --quiet "$unit" 2>/dev/null || true # it may never have been there
+  done
   for unit in "$here"/*.{service,socket,timer}; do rm -f "$units/$(basename "$unit")"; done
   ctl daemon-reload
   rm -rf "$top/current" "$top/previous" "$releases"
@@ -235,13 +247,12 @@ case $action in
     ;;
 esac
 mkdir -p "$top"
-exec 9>"$top/.install.lock"
-flock -n 9 || fail 1 "another install.sh is at work on $top"
+exec 9<"$top"
+flock -n 9 || fail 1 "another install.sh, or a restore.sh, is at work on $top"
 read_env "$etc/deploy.env"
 case $action in
   install)
     check_python
-    umask 022
     make_user
     make_folders
     make_settings

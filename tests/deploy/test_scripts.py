@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -48,7 +49,7 @@ class Place:
             assert main(["remember", text]) == 0
 
     def script(
-        self, name: str, *options: str, env: dict[str, str] | None = None
+        self, name: str, *options: str, env: dict[str, str] | None = None, umask: int = -1
     ) -> subprocess.CompletedProcess[str]:
         clean = {
             k: v for k, v in os.environ.items() if not k.startswith("SESSION_MGMT_") or k.endswith("_EMBED")
@@ -57,7 +58,7 @@ class Place:
         return subprocess.run(
             ["bash", str(SCRIPTS / name), *options],
             env={**clean, "ETC_DIR": str(self.etc), "SYSTEMCTL": "", "PATH": path, **(env or {})},
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False, umask=umask,
         )  # fmt: skip
 
     def events(self) -> int:
@@ -332,12 +333,56 @@ def test_what_is_neither_wheel_nor_clone_is_not_installed(place: Place, tmp_path
 
 
 @pytest.mark.slow
+def test_a_wheel_that_cannot_be_built_ends_the_installation(place: Place, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    (clone / "broken.py").write_text("raise SystemExit('no wheel today')\n")
+    (clone / "pyproject.toml").write_text(
+        "[build-system]\nrequires = []\nbuild-backend = 'broken'\nbackend-path = ['.']\n"
+    )
+    done = place.script(str(INSTALL), "--root", str(tmp_path / "root"), "--source", str(clone))
+    assert done.returncode == 1
+    assert "no wheel today" in done.stderr and "session_mgmt_mcp-*" not in done.stderr
+    assert list((tmp_path / "root/opt/session-mgmt/releases").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_an_upgrade_that_is_interrupted_can_be_rolled_back(place: Place, tmp_path: Path, url: str) -> None:
+    root = tmp_path / "root"
+    killing = tmp_path / "killing"
+    place.fake_systemctl.write_text(  # its parent is timeout, whose parent is the installer
+        f'#!/bin/sh\n[ "$1" = restart ] && [ -e {killing} ] || exit 0\n'
+        "kill -9 $(awk '/^PPid/ { print $2 }' /proc/$PPID/status)\n"
+    )
+    place.fake_systemctl.chmod(0o755)
+
+    def install(*options: str) -> int:
+        env = {"SYSTEMCTL": str(place.fake_systemctl), "HEALTH_URL": url}
+        return place.script(str(INSTALL), "--root", str(root), *options, env=env).returncode
+
+    def version() -> str:
+        return run(root / "opt/session-mgmt/current/venv/bin/session-mgmt-mcp").stdout.strip()
+
+    assert install("--source", str(fake_wheel(tmp_path, "1.0.0")), "--wheels", str(tmp_path)) == 0
+    killing.touch()
+    assert install("--source", str(fake_wheel(tmp_path, "1.1.0")), "--wheels", str(tmp_path)) == -9
+    killing.unlink()
+    assert version() == "1.1.0"
+    assert install("--rollback") == 0
+    assert version() == "1.0.0"
+
+
+@pytest.mark.slow
 def test_releases_are_kept_switched_and_dropped_and_data_stay(place: Place, tmp_path: Path) -> None:
     root = tmp_path / "root"
     top = root / "opt/session-mgmt"
+    clone = tmp_path / "clone"  # of a root that keeps everything to itself
+    shutil.copytree(DEPLOY, clone / "deploy", ignore=shutil.ignore_patterns("secrets"))
+    shutil.copy(ROOT / "constraints.txt", clone)
+    run("chmod", "-R", "go=", clone)
 
-    def install(*options: str) -> str:
-        done = place.script(str(INSTALL), "--root", str(root), *options)
+    def install(*options: str, script: Path = clone / "deploy/systemd/install.sh") -> str:
+        done = place.script(str(script), "--root", str(root), *options, umask=0o077)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -348,6 +393,13 @@ def test_releases_are_kept_switched_and_dropped_and_data_stay(place: Place, tmp_
     first = fake_wheel(tmp_path, "1.0.0")
     assert "built 1.0.0-" in install("--source", str(first), *wheels)
     assert "is there already" in install("--source", str(first), *wheels)
+    own = top / "current/deploy/systemd/install.sh"
+    assert "is there already" in install("--source", str(first), *wheels, script=own)
+    for path in [top, *(top / "releases").rglob("*")]:
+        assert path.stat().st_mode & (0o555 if path.is_dir() else 0o444) in (0o555, 0o444), path
+    assert (top / "current/deploy/scripts/backup.sh").stat().st_mode & 0o777 == 0o755
+    assert (top / "data").stat().st_mode & 0o777 == 0o700
+    (top / "releases/0.9.0-interrupted").mkdir()
     assert not (top / "previous").exists()
     (top / "data/mine").write_text("kept")
     settings = root / "etc/session-mgmt-mcp/service.env"
@@ -358,6 +410,7 @@ def test_releases_are_kept_switched_and_dropped_and_data_stay(place: Place, tmp_
     listed = install("--list").split("\n")
     assert re.fullmatch(r"1\.2\.0-\w{8} current", listed[0])
     assert re.fullmatch(r"1\.1\.0-\w{8} previous", listed[1])
+    assert len(list((top / "releases").iterdir())) == 2
     install("--rollback")
     assert version() == "1.1.0"
     assert (root / "etc/systemd/system/session-mgmt-mcp.service").exists()
