@@ -12,14 +12,13 @@ engine and no numpy.
 
 import contextlib
 import os
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
 
-from session_mgmt_mcp.core.errors import DataFolderError, LockTimeoutError
-from session_mgmt_mcp.core.log.journals import try_lock
+from session_mgmt_mcp.core.log.locks import lock_held
 from session_mgmt_mcp.core.ports import EventLog
 from session_mgmt_mcp.projections.files import fsync_path, read_json, write_json
 from session_mgmt_mcp.projections.passages import PASSAGES_VERSION
@@ -30,7 +29,6 @@ SCHEMA_VERSION = 1
 STATE_FILE = "state.json"
 LOCK_FILE = "embed.lock"
 LOCK_WAIT_S = 120.0  # a chunk takes some 20 s
-_POLL_S = 0.02
 
 Ranges = tuple[tuple[int, int], ...]  # of row ids, low <= id < high; ascending, apart from each other
 
@@ -140,25 +138,13 @@ def remove_unneeded(folder: Path, state: VectorState) -> None:
                 os.unlink(entry.path)
 
 
-@contextlib.contextmanager
-def embed_lock(views: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
+def embed_lock(views: Path, wait_s: float = LOCK_WAIT_S) -> AbstractContextManager[None]:
     """Hold embed.lock, without which nothing under `views/vector` is written.
 
     Raises LockTimeoutError where another process holds it for longer than `wait_s`, DataFolderError.
     """
     path = str(views.parent / LOCK_FILE)
-    deadline = time.monotonic() + wait_s
-    try:
-        while (fd := try_lock(path)) is None:
-            if time.monotonic() >= deadline:
-                raise LockTimeoutError(f"another process is embedding; try again later, or end it ({path})")
-            time.sleep(_POLL_S)
-    except OSError as error:
-        raise DataFolderError(f"cannot open {path}: {error.strerror}; mend its permissions") from error
-    try:
-        yield
-    finally:
-        os.close(fd)
+    return lock_held(path, wait_s, f"another process is embedding; try again later, or end it ({path})")
 
 
 # -- ranges --------------------------------------------------------------------------------------------------------

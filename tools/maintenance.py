@@ -5,7 +5,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,8 @@ from session_mgmt_mcp.core.entropy import redact_thorough, redact_thorough_many
 from session_mgmt_mcp.core.errors import DataFolderError, LockTimeoutError
 from session_mgmt_mcp.core.ignore import read_rules
 from session_mgmt_mcp.core.log.compact import compact
-from session_mgmt_mcp.core.log.journals import list_journals, try_lock
+from session_mgmt_mcp.core.log.journals import list_journals
+from session_mgmt_mcp.core.log.locks import lock_held
 from session_mgmt_mcp.core.log.log import FileLog
 from session_mgmt_mcp.core.log.seal import seal
 from session_mgmt_mcp.core.log.spool import drain
@@ -31,7 +33,6 @@ DUE_AGE_S = 15 * 60
 BRIEFS_PART = 1 / 20
 PAUSE_MAX_S = 3600
 ASKED_MAX = 20  # passes for those who came meanwhile; a file that cannot be removed would ask for ever
-_POLL_S = 0.05
 _ASKED = "views/due"  # somebody wants a pass that begins from now on
 
 Report = Callable[[str, int, int], None]  # what is being done, how far, of how much (0: unknown)
@@ -50,22 +51,10 @@ class MaintenanceReport(msgspec.Struct, frozen=True):
     )
 
 
-@contextlib.contextmanager
-def maintenance_lock(folder: str, wait_s: float) -> Iterator[None]:
+def maintenance_lock(folder: str, wait_s: float) -> AbstractContextManager[None]:
     """Hold maintenance.lock; LockTimeoutError where another process holds it for longer than `wait_s`."""
-    path = f"{folder}/maintenance.lock"
-    deadline = time.monotonic() + wait_s
-    try:
-        while (fd := try_lock(path)) is None:
-            if time.monotonic() >= deadline:
-                raise LockTimeoutError(f"another process is maintaining {folder}; try again later")
-            time.sleep(_POLL_S)
-    except OSError as error:
-        raise DataFolderError(f"cannot open {path}: {error.strerror}; mend its permissions") from error
-    try:
-        yield
-    finally:
-        os.close(fd)
+    busy = f"another process is maintaining {folder}; try again later"
+    return lock_held(f"{folder}/maintenance.lock", wait_s, busy)
 
 
 def maintain(
