@@ -105,6 +105,7 @@ def test_a_request_in_the_clear_is_sent_to_tls_with_its_method(site: Site) -> No
         plain.request("POST", "/mcp", b"{}")
         answer = plain.getresponse()
         assert (answer.status, answer.getheader("location")) == (308, f"https://{NAME}/mcp")
+        assert answer.getheader("server") == "nginx"
 
 
 def test_security_headers_stand_once_on_every_answer_and_no_version_is_told(site: Site) -> None:

@@ -53,12 +53,14 @@ def settings_of_host(
         assert old in site, f"the settings have no {old!r} any more"
         site = site.replace(old, new)
     (folder / "site.conf").write_text(site)
+    # What the nginx.conf of distributions and of nginx.org say in the same block.
+    stock = "sendfile on;\ntcp_nopush on;\ntypes_hash_max_size 2048;\nserver_tokens on;\nkeepalive_timeout 65;\ngzip on;\n"
     user = "user root;\n" if os.geteuid() == 0 else ""  # the folders of tests are closed to others
     main = folder / "nginx.conf"
     main.write_text(
         f"{user}worker_processes 1;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log;\nevents {{}}\nhttp {{\n"
         f"client_body_temp_path {folder}/body;\nproxy_temp_path {folder}/proxy;\nfastcgi_temp_path {folder}/fastcgi;\n"
-        f"uwsgi_temp_path {folder}/uwsgi;\nscgi_temp_path {folder}/scgi;\ninclude {folder}/site.conf;\n}}\n"
+        f"uwsgi_temp_path {folder}/uwsgi;\nscgi_temp_path {folder}/scgi;\n{stock}include {folder}/site.conf;\n}}\n"
     )
     return main
 
