@@ -232,11 +232,12 @@ def measure(data: Path, cache: Path, args: argparse.Namespace) -> dict[str, Any]
         "tasks": table(evaluate(found, embedder, None, args.every)),
     }
     if args.ablations:
+        every = out["ablations_one_query_in"] = args.every * args.ablate_every
         out["ablations"] = {
-            name: short(table(evaluate(found, embedder, weights, args.every)))
-            for name, weights in ablations().items()
+            name: short(table(evaluate(found, embedder, weights, every)))
+            for name, weights in {"the whole ranking": None, **ablations()}.items()
         }
-        out["ablations"]["words alone"] = short(table(evaluate(found, None, WORDS_ALONE, args.every)))
+        out["ablations"]["words alone"] = short(table(evaluate(found, None, WORDS_ALONE, every)))
     out["baseline_mrr"] = data_set.baseline(data)
     for _, log, _ in found:
         log.close()
@@ -270,6 +271,9 @@ def main() -> int:
         "--cache", type=Path, help="a folder for logs, views and vectors (default: none is kept)"
     )
     parser.add_argument("--ablations", action="store_true", help="also without each term of the ranking")
+    parser.add_argument(
+        "--ablate-every", type=int, default=4, help="of those, one in so many without a term (default: 4)"
+    )
     parser.add_argument("--every", type=int, default=1, help="ask one query in so many (default: 1, all)")
     parser.add_argument("--words", action="store_true", help="without vectors")
     parser.add_argument(

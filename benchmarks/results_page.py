@@ -196,7 +196,8 @@ def quality(found: Found, folder: Path) -> str:
     if ablations:
         tasks = list(next(iter(ablations.values())))
         rows = [(name, *(f"{values[task]:.3f}" for task in tasks)) for name, values in ablations.items()]
-        out.append("Without a step of the ranking:\n\n" + table(("", *tasks), rows))
+        of = f"one query in {found['ablations_one_query_in']}"
+        out.append(f"MRR (LoCoMo: R@10) without a step of the ranking, {of}:\n\n" + table(("", *tasks), rows))
     return "\n\n".join(out)
 
 
