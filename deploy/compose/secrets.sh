@@ -41,10 +41,16 @@ case ${1:-} in
   exit 2
   ;;
 *)
-  printf 'smk_%s_%s' "$(openssl rand -hex 6)" "$(openssl rand -hex 32)" | keep secrets/admin_key
+  id=$(openssl rand -hex 6) # by itself, so that a missing openssl ends this and leaves no half a key
+  secret=$(openssl rand -hex 32)
+  printf 'smk_%s_%s' "$id" "$secret" | keep secrets/admin_key
   sh ../nginx/self-signed.sh secrets "${1:-localhost}"
   # compose.yaml reads it there: the service answers to no other name.
-  grep -qs '^SESSION_MGMT_PUBLIC_NAME=' .env || echo "SESSION_MGMT_PUBLIC_NAME=${1:-localhost}" >>.env
+  if grep -s '^SESSION_MGMT_PUBLIC_NAME=' .env; then
+    echo ".env has that name already; nothing was changed"
+  else
+    echo "SESSION_MGMT_PUBLIC_NAME=${1:-localhost}" >>.env
+  fi
   chmod 0444 secrets/tls.key secrets/tls.crt
   ;;
 esac

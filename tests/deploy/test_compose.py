@@ -179,6 +179,16 @@ def test_two_stacks_have_different_keys(copy: Path) -> None:
     assert len(keys) == 2
 
 
+def test_without_openssl_no_half_a_key_is_left(copy: Path, tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("sh", "mkdir", "chmod", "cat", "mv", "dirname"):
+        (programs / name).symlink_to(shutil.which(name) or "")
+    done = run("sh", copy / "secrets.sh", check=False, env={"PATH": str(programs)})
+    assert done.returncode != 0 and "openssl" in done.stderr
+    assert list((copy / "secrets").iterdir()) == []
+
+
 def test_a_key_that_could_not_be_made_leaves_no_file(copy: Path, tmp_path: Path) -> None:
     (tmp_path / "docker").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "docker").chmod(0o755)
