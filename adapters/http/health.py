@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 
 from session_mgmt_mcp.adapters.http.answers import send_body, send_complaint, send_json
 from session_mgmt_mcp.adapters.http.ports import Metrics, Probe
@@ -48,6 +48,9 @@ class MetricsPage:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._threads = CapacityLimiter(
+            1
+        )  # of its own: tools may use up all others, which is when it is looked at
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         principal = scope["state"].get("principal")
@@ -56,5 +59,5 @@ class MetricsPage:
                 f"the key of {principal.name} does not cover metrics; use one made with the scope `{METRICS}`"
             )
         if await only_reads(scope, send):
-            body, content_type = await to_thread.run_sync(self._metrics.render)
+            body, content_type = await to_thread.run_sync(self._metrics.render, limiter=self._threads)
             await send_body(send, 200, body, content_type.encode(), _NO_STORE, head=scope["method"] == "HEAD")

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from anyio import to_thread
 from asgi_kit import Answer, ask, echo, scope_of
 
 from session_mgmt_mcp.adapters.http.auth_layer import Authentication
@@ -280,6 +282,28 @@ def test_tools_in_their_threads_see_who_asks(revision: str) -> None:
 
     answer = called("search", {"query": "x"}, Telling, Counted(), revision)
     assert "anna (0, '') None" in answer.body.decode(), json.dumps(str(answer))
+
+
+def test_metrics_are_answered_while_tools_hold_every_thread() -> None:
+    page = Authentication(MetricsPage(Counted()), Everyone(), NoAudit(), ServiceSettings)
+    over, holds = threading.Event(), threading.Event()
+
+    def tool() -> None:
+        holds.set()
+        over.wait()
+
+    async def scraped() -> Answer:
+        to_thread.current_default_thread_limiter().total_tokens = 1
+        held = asyncio.create_task(to_thread.run_sync(tool))
+        while not holds.is_set():
+            await asyncio.sleep(0)
+        try:
+            return await asyncio.wait_for(ask(page, scope_of("GET", "/metrics")), 30)
+        finally:
+            over.set()
+            await held
+
+    assert asyncio.run(scraped()).status == 200
 
 
 def test_a_tool_there_is_none_of_is_not_noted_by_its_name() -> None:
