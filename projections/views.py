@@ -3,6 +3,7 @@
 import functools
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 LIMIT_MAX = 1000
 BEHIND_EVERY_S = 30.0  # so often at most views are asked for that are not there
 SCOPES_MAX = 8  # that are kept ready; each holds its rows' words in memory
+GIVEN_UP_MAX = 64  # of those that are not, as many calls as may still be at work with one
 
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
@@ -88,6 +90,7 @@ class Views:
         self._projects: ProjectsReader | None = None
         self._common_meaning: Meaning | None = None
         self._scoped: dict[tuple[str, ...], Views] = {}  # the last used one last
+        self._given_up: deque[Views] = deque(maxlen=GIVEN_UP_MAX)
 
     def scoped(
         self, granted: tuple[str, ...], make: "Callable[[Views, tuple[str, ...]], Scoped]"
@@ -99,7 +102,9 @@ class Views:
             views = cast("Scoped", self._scoped.pop(granted, None) or make(self, granted))
             self._scoped[granted] = views
             while len(self._scoped) > SCOPES_MAX:
-                self._scoped.pop(next(iter(self._scoped))).close()
+                self._given_up.append(self._scoped.pop(next(iter(self._scoped))))
+            for others in self._given_up:  # each time: a call that was at work with one opens it again
+                others.close()
             return views
 
     @_without_damage
@@ -360,9 +365,10 @@ class Views:
     def close(self) -> None:
         """Close files; the next question opens them again."""
         with self._lock:
-            for views in self._scoped.values():
+            for views in (*self._scoped.values(), *self._given_up):
                 views.close()
             self._scoped.clear()
+            self._given_up.clear()
             if self._reader is not None:
                 self._reader.close()
             self._reader = self._search = self._by_meaning = self._projects = self._common_meaning = None

@@ -14,6 +14,7 @@ from session_mgmt_mcp.adapters.mcp.services import Choice
 from session_mgmt_mcp.core.access import AccessError, Role
 from session_mgmt_mcp.core.envelope import EventType
 from session_mgmt_mcp.core.errors import InputError
+from session_mgmt_mcp.projections import views
 from session_mgmt_mcp.projections.scoped_views import ScopedViews
 from session_mgmt_mcp.projections.timeline import Cursor
 from session_mgmt_mcp.tools import permissions
@@ -95,6 +96,24 @@ def test_what_is_seen_can_be_read_first_of_all(house: House) -> None:
     """Before any other question had the views find out what is granted."""
     with asked_by(MIRA):
         assert house.services.read_event(1) is not None
+
+
+def test_what_many_users_open_is_closed_though_calls_were_at_work_with_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "SCOPES_MAX", 1)
+
+    def scoped(folder: str) -> ScopedViews:
+        return house.app.views.scoped((folder,), ScopedViews)
+
+    for number in range(5):
+        at_work = scoped(MILL)
+        assert scoped(f"/srv/{number}").sessions() == []
+        assert [found.session for found in at_work.sessions()] == ["mill-1"]
+    assert scoped(MILL).sessions()
+    with house.app.views.reading() as files:
+        open_now = "SELECT count(DISTINCT schema_name) FROM duckdb_schemas() WHERE schema_name LIKE 'scope%'"
+        assert files.fetch(open_now) == [(1,)]
 
 
 def test_what_was_separated_from_a_project_is_seen_no_longer(house: House) -> None:
