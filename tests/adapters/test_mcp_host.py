@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from mcp_raw_client import HANG_S_MAX, RawClient, alive
@@ -124,14 +125,6 @@ def test_when_the_host_goes_what_it_was_asked_is_answered_by_another(
     number_70, said = answered(one)
     assert (number_70, said["pid"]) == (70, one.process.pid)
     assert who(two)["pid"] == who(one)["pid"] == one.process.pid
-
-
-class _Any:
-    def __eq__(self, other: object) -> bool:
-        return True
-
-
-ANY = _Any()
 
 
 def answered_by(host: RawClient) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from session_mgmt_mcp.tools.cli import COMMANDS, main
+from session_mgmt_mcp.tools.completions import nodes
 from session_mgmt_mcp.tools.folder_files import FILES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,13 +44,43 @@ def test_every_command_a_document_names_exists(document: str) -> None:
     assert in_blocks | in_prose <= set(COMMANDS)
 
 
+@functools.cache
+def _options() -> dict[str, set[str]]:
+    """Command, or command and part -> its options."""
+    return {
+        node.name: {name for option in node.options for name in option.names}
+        for command in nodes()
+        for node in (command, *command.parts)
+    }
+
+
 def test_the_options_a_document_shows_exist() -> None:
+    shown = 0
     for line in _shell_lines((ROOT / "README.md").read_text("utf-8")):
         for part in re.split(r"&&|\||;", line):
-            named = _COMMAND.search(part)
-            if named:
-                known = _help(named[1])
-                assert [option for option in re.findall(r"\s(--[a-z-]+)", part) if option not in known] == []
+            if named := re.search(r"\bsession-mgmt-mcp ([a-z-]+)( [a-z]+)?", part):
+                known = _options().get(named[0].partition(" ")[2], _options()[named[1]])
+                found = re.findall(r"\s(--[a-z-]+)", part)
+                assert [option for option in found if option not in known] == [], line
+                shown += len(found)
+    assert shown > 10
+
+
+def test_the_table_of_commands_has_a_row_for_each_and_no_other_options() -> None:
+    text = (ROOT / "README.md").read_text("utf-8").partition("## Commands")[2].partition("\n## ")[0]
+    rows = [
+        re.split(r"(?<!\\) \| ", row, maxsplit=1) for row in re.findall(r"^\| (`.*) \|$", text, re.MULTILINE)
+    ]
+    told = set()
+    for first, does in rows:
+        named = {name for name in re.findall(r"`([a-z-]+)", first) if name in COMMANDS}
+        parts = [options for name, options in _options().items() if name.partition(" ")[0] in named]
+        known = set().union(*parts)
+        assert [o for o in re.findall(r"(?<![\w-])--[a-z][a-z-]*", first + does) if o not in known] == [], (
+            first
+        )
+        told |= named
+    assert told == set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))

@@ -213,5 +213,6 @@ def test_an_excerpt_shows_what_the_pattern_found(tmp_path: Path) -> None:
     text = "lorem ipsum " * 500 + "id=4711 " + "dolor " * 500
     log.append([prompt("s", "u-1", text), call("s", "a-1", "t-1", "Edit", {"file_path": "/a", "old_string": "x",
                 "new_string": text.replace("4711", "4712")}, 1)])  # fmt: skip
-    for moment in Views(log, tmp_path).search(r"re:id=\d+"):
-        assert f"id={4711 + (moment.record == 'a-1')}" in moment.excerpt and "pattern" in moment.why
+    found = {moment.record: moment for moment in Views(log, tmp_path).search(r"re:id=\d+")}
+    assert "id=4711" in found["u-1"].excerpt and "id=4712" in found["a-1"].excerpt
+    assert all("pattern" in moment.why for moment in found.values())
