@@ -133,9 +133,7 @@ def test_settings_that_alerts_name_exist() -> None:
 
 
 def test_the_key_is_made_by_a_command_that_exists(capsys: pytest.CaptureFixture[str]) -> None:
-    (line,) = re.findall(
-        r"^ *session-mgmt-mcp (keys create .*)$", (FOLDER / "README.md").read_text(), re.MULTILINE
-    )
+    (line,) = re.findall(r"run\.sh (keys create .*) > ", (FOLDER / "README.md").read_text(), re.MULTILINE)
     with pytest.raises(SystemExit):
         main(["keys", "create", "--help"])
     known = capsys.readouterr().out

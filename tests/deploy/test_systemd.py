@@ -92,6 +92,14 @@ def test_timers_start_services_that_exist() -> None:
         assert settings_of(timer)["Persistent"] == ["yes"]
 
 
+def test_a_backup_and_a_verification_started_together_come_one_after_the_other() -> None:
+    (command,) = [
+        line for line in (DEPLOY / "README.md").read_text().splitlines() if "start session-" in line
+    ]
+    first, second = [word for word in command.split() if word.startswith("session-")]
+    assert f"{first}.service" in settings_of(FOLDER / f"{second}.service")["After"][0].split()
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze: it reads calendars")
 def test_the_times_of_timers_are_calendar_times() -> None:
     for unit in UNITS:
