@@ -93,9 +93,8 @@ def test_timers_start_services_that_exist() -> None:
 
 
 def test_a_backup_and_a_verification_started_together_come_one_after_the_other() -> None:
-    (command,) = [
-        line for line in (DEPLOY / "README.md").read_text().splitlines() if "start session-" in line
-    ]
+    lines = (DEPLOY / "README.md").read_text().splitlines()
+    (command,) = [line for line in lines if line.startswith("systemctl start session-")]
     first, second = [word for word in command.split() if word.startswith("session-")]
     assert f"{first}.service" in settings_of(FOLDER / f"{second}.service")["After"][0].split()
 
