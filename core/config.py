@@ -34,7 +34,6 @@ OTHER_VARIABLES = frozenset(
     ]
 )
 _FILE_CHARACTERS_MAX = 1 << 20
-_SECRET_CHARACTERS_MAX = 64 << 10
 
 
 class Value(NamedTuple):
@@ -144,22 +143,6 @@ def needs_restart(old: ServiceSettings, new: ServiceSettings) -> tuple[str, ...]
     return tuple(
         key for key, row in TABLE.items() if not row.about.reload and getattr(old, key) != getattr(new, key)
     )
-
-
-def read_secret(path: str, key: str) -> str:
-    """The text of a secret's file without the line's end. Raises SettingsError, which names `key` and never the text."""
-    try:
-        with open(path, encoding="ascii") as file:
-            secret = file.read(_SECRET_CHARACTERS_MAX + 1)
-    except OSError as error:
-        raise SettingsError(
-            f"{key}: cannot read {path}: {error.strerror}; mend it or its permissions"
-        ) from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{key}: {path} is no ASCII text; write the secret alone into it") from None
-    if not secret.strip() or len(secret) > _SECRET_CHARACTERS_MAX or "\n" in secret.strip():
-        raise SettingsError(f"{key}: {path} is empty or more than a line; write the secret alone into it")
-    return secret.strip()
 
 
 def near_miss(word: str, known: "Mapping[str, Any] | frozenset[str] | set[str]") -> str:

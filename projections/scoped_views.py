@@ -150,10 +150,6 @@ class ScopedViews(Views):
                 )
             return bool(found) and all(self._scope.sees(project) for (project,) in found)
 
-    def projects_granted(self) -> tuple[str, ...]:
-        """The folders the grant names."""
-        return self._granted
-
     def _refresh_reader(self) -> ScopedReader:
         reader = self._base._refresh_reader()
         projects = self._base._projects_of(reader)

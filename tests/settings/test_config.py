@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from session_mgmt_mcp.core import config, settings
-from session_mgmt_mcp.core.config import TABLE, ServiceSettings, load, needs_restart, read, read_secret
+from session_mgmt_mcp.core.config import TABLE, ServiceSettings, load, needs_restart, read
 from session_mgmt_mcp.core.errors import SettingsError
 
 
@@ -201,22 +201,3 @@ def test_unknown_variables_of_ours_are_named_with_what_they_may_mean() -> None:
 def test_a_reload_takes_over_limits_and_names_what_waits_for_a_restart() -> None:
     new = ServiceSettings(rate_limit=5, http_port=1, log_level="DEBUG", max_workers=2)
     assert needs_restart(ServiceSettings(), new) == ("http_port", "max_workers")
-
-
-def test_a_secrets_file_gives_its_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "key"
-    path.write_text("smk_1_abc\n")
-    assert read_secret(str(path), "admin_key_file") == "smk_1_abc"
-
-
-@pytest.mark.parametrize("raw", [b"", b" \n", b"two-words\nlines", b"\xff\xfe", b"x" * (70 << 10)])
-def test_a_secrets_file_that_holds_no_single_line_is_refused_without_quoting_it(
-    raw: bytes, tmp_path: Path
-) -> None:
-    path = tmp_path / "key"
-    path.write_bytes(raw)
-    with pytest.raises(SettingsError, match="admin_key_file") as refused:
-        read_secret(str(path), "admin_key_file")
-    assert "two-words" not in str(refused.value)
-    with pytest.raises(SettingsError, match="cannot read"):
-        read_secret(str(tmp_path / "none"), "admin_key_file")
