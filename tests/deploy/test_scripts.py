@@ -104,6 +104,24 @@ def test_shellcheck_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_the_tools_of_these_tests_are_left_out_where_they_cannot_be_had(tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("python", "npm", "apt-get", "debootstrap"):
+        (programs / name).write_text("#!/bin/sh\necho 'that fails'\nexit 1\n")
+    (programs / "id").write_text("#!/bin/sh\necho 1000\n")
+    for path in programs.iterdir():
+        path.chmod(0o755)
+    environ = {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "PYTHON": "python",
+        "SESSION_MGMT_DEPLOY_TOOLS": str(tmp_path / "tools"),
+    }
+    done = run(ROOT / ".ci" / "deploy_tools", env=environ)
+    assert done.stdout == f"{tmp_path / 'tools'}\n"  # the gate takes all of it for the folder
+    assert done.stderr.count("deploy_tools: ") == 3
+
+
 @pytest.mark.parametrize("path", [*sorted(SCRIPTS.glob("*.sh")), INSTALL], ids=lambda path: path.name)
 def test_a_script_explains_itself_and_refuses_what_it_does_not_know(place: Place, path: Path) -> None:
     if path.name == "common.sh":
