@@ -10,6 +10,9 @@ mkdir -p secrets
 # The engine hands a file on with the owner and mode it has, and the service is another user: the files can be read by
 # all, the folder only by you.
 chmod 0700 secrets
+# The containers' users read these, whatever umask the clone was made with.
+chmod go+rX nginx.conf ../nginx ../nginx/*.conf ../monitoring/*.yml ||
+  echo "containers may not be able to read all of ../nginx and ../monitoring" >&2
 
 keep() { # FILE: moves stdin there, unless it is there already
   if [ -s "$1" ]; then

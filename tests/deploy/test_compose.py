@@ -138,7 +138,7 @@ def test_compose_understands_it() -> None:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """deploy/compose in a place of its own, with what it refers to."""
-    for name in ("compose", "nginx"):
+    for name in ("compose", "nginx", "monitoring"):
         shutil.copytree(DEPLOY / name, tmp_path / name, ignore=shutil.ignore_patterns("secrets", ".env"))
     return tmp_path / "compose"
 
@@ -168,6 +168,19 @@ def test_secrets_are_for_their_owner_on_this_machine_and_for_the_containers_user
     run("sh", copy / "secrets.sh")
     assert (copy / "secrets").stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in (copy / "secrets").iterdir()} == {0o444}
+
+
+def test_what_containers_read_is_readable_whatever_umask_the_clone_was_made_with(copy: Path) -> None:
+    run("chmod", "-R", "go=", copy, copy.parent / "nginx", copy.parent / "monitoring")
+    (copy.parent / "nginx" / "tls.key").touch(0o600)
+    run("sh", copy / "secrets.sh")
+    for name in SERVICES:
+        for volume in service(name).get("volumes", ()):
+            if isinstance(volume, dict):
+                source = (copy / volume["source"]).resolve()
+                assert source.stat().st_mode & 0o044 == 0o044, source
+                assert all(path.stat().st_mode & 0o044 == 0o044 for path in source.glob("*.conf"))
+    assert (copy.parent / "nginx" / "tls.key").stat().st_mode & 0o077 == 0
 
 
 def test_two_stacks_have_different_keys(copy: Path) -> None:

@@ -214,7 +214,8 @@ def test_a_service_that_speaks_tls_itself_is_asked_over_tls(
 def test_the_image_carries_the_health_check_and_asks_it() -> None:
     placed = [rest.split()[-1] for rest in values("COPY") if "deploy/docker/health" in rest]
     assert f'CMD ["{placed[0]}"]' in values("HEALTHCHECK")[0]
-    assert os.access(HEALTH, os.X_OK)
+    made = " ".join(rest for word, rest in last_stage() if word == "RUN")
+    assert f"chmod 0755 {placed[0]}" in made  # the clone's mode may be for its owner alone
 
 
 def ignored(path: str) -> bool:
