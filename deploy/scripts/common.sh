@@ -64,7 +64,7 @@ probe() { # URL: prints the answer's body; fails where it is not 200
 
 wait_ready() { # URL, seconds: until /ready says 200
   local deadline=$((SECONDS + $2)) answer
-  until answer=$(probe "$1/ready" 2>&1); do
+  until answer=$(probe "${1%/}/ready" 2>&1); do
     if [ "$SECONDS" -ge "$deadline" ]; then
       printf '%s\n' "$answer" >&2
       return 1

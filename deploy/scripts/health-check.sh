@@ -51,7 +51,7 @@ check_unit() {
 
 check_endpoint() { # path
   local answer outcome=0
-  answer=$(probe "$url$1" 2>&1) || outcome=1
+  answer=$(probe "${url%/}$1" 2>&1) || outcome=1
   tell "$outcome" "$1" "${answer:-no answer}"
 }
 

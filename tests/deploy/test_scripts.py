@@ -73,7 +73,7 @@ def place(tmp_path: Path) -> Place:
 
 class _Answers(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.send_response(503 if self.path == "/busy" else 200)
+        self.send_response({"/busy": 503, "//ready": 404}.get(self.path, 200))
         self.end_headers()
         self.wfile.write(b'{"status": "told"}')
 
@@ -313,7 +313,9 @@ def test_the_health_check_tells_a_ready_service_from_one_that_is_gone(place: Pla
     with ServiceProcess(place.data) as service:
         url = service.addresses["mcp"].removesuffix("/mcp")
         place.remember("two")  # beside the service
-        well = place.script("health-check.sh", "--url", url, "--disk-max", "100", "--backup-age-max", "1")
+        well = place.script(
+            "health-check.sh", "--url", f"{url}/", "--disk-max", "100", "--backup-age-max", "1"
+        )
         assert well.returncode == 0, well.stdout
         assert [line.split()[:2] for line in well.stdout.splitlines()] == [
             ["ok", "/health:"], ["ok", "/ready:"], ["ok", "disk:"], ["ok", "backup:"],
@@ -375,7 +377,7 @@ def test_an_upgrade_that_is_interrupted_can_be_rolled_back(place: Place, tmp_pat
     place.fake_systemctl.chmod(0o755)
 
     def install(*options: str) -> int:
-        env = {"SYSTEMCTL": str(place.fake_systemctl), "HEALTH_URL": url}
+        env = {"SYSTEMCTL": str(place.fake_systemctl), "HEALTH_URL": f"{url}/"}
         return place.script(str(INSTALL), "--root", str(root), *options, env=env).returncode
 
     def version() -> str:
