@@ -119,7 +119,11 @@ class MemoryGuard:
         if self._used() <= self.limit_bytes:
             self._now(over=False)
         elif self._dropping.acquire(blocking=False):
-            self._beside(self._drop)
+            try:
+                self._beside(self._drop)
+            except RuntimeError:  # no thread can be had; the next look tries again
+                self._dropping.release()
+                self._now(over=True)
 
     def _used(self) -> int:
         """Own memory in bytes; 0 where there is no bound, or it cannot be told."""

@@ -9,7 +9,7 @@ import secrets
 import time
 from typing import Any, Final
 
-from session_mgmt_mcp.adapters.http.ports import Call
+from session_mgmt_mcp.adapters.http.ports import GONE, Call
 from session_mgmt_mcp.core.requests import REQUEST, Request
 
 logger = logging.getLogger("session_mgmt_mcp.access")
@@ -85,6 +85,8 @@ def _say(scope: Any, status: int, seconds: float) -> None:
 
 
 def _outcome(status: int, noted: str) -> str:
+    if noted == GONE:
+        return noted
     if not status or status >= 500:
         return "failed"
     if status in (401, 403, 429):

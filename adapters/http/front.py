@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from session_mgmt_mcp.adapters.http.answers import send_complaint, send_error
 from session_mgmt_mcp.adapters.http.health import Health
-from session_mgmt_mcp.adapters.http.ports import Call, Ports
+from session_mgmt_mcp.adapters.http.ports import GONE, Call, Ports
 from session_mgmt_mcp.core.access import AccessError
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Front:
         finally:
             if counted:
                 metrics.in_flight(-1)
-            call.outcome = outcome = "gone" if outcome == "failed" and seen.gone else outcome
+            call.outcome = outcome = GONE if outcome == "failed" and seen.gone else outcome
             metrics.observe(endpoint, call.tool, outcome, time.perf_counter() - began)
 
     async def _answer(self, path: str, scope: Any, receive: Any, send: Any) -> None:

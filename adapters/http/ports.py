@@ -5,10 +5,13 @@ blocking.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from session_mgmt_mcp.core.access import AccessError, Principal
+
+GONE: Final = "gone"
+"""The outcome of a request whose client went away before its answer was whole."""
 
 
 class Ready(NamedTuple):
@@ -27,7 +30,7 @@ class Call:
         self.tool = ""
         """Of a tools/call that was served."""
         self.outcome = ""
-        """ok, error, denied or failed, where the answer's status alone does not tell; in the end that of the whole request."""
+        """ok, error, denied, failed or GONE, where the answer's status alone does not tell; in the end that of the whole request."""
 
 
 class Authenticator(Protocol):

@@ -52,6 +52,23 @@ def test_below_the_bound_nothing_is_dropped_and_all_is_admitted(app: App) -> Non
     assert (guard.dropped, guard.over) == (0, False)
 
 
+def test_without_a_thread_to_drop_them_new_work_is_refused_until_there_is_one(app: App) -> None:
+    threads = [False, True]
+
+    def beside(work: Callable[[], None]) -> None:
+        if not threads.pop(0):
+            raise RuntimeError("can't start new thread")
+        work()
+
+    machine = Machine(LIMIT + 1, LIMIT - 1)
+    guard = MemoryGuard(LIMIT, app.views, memory=machine.memory, trim=machine.trim, beside=beside)
+    guard.check()
+    with pytest.raises(AccessError):
+        guard.admit()
+    guard.check()
+    guard.admit()
+
+
 def test_above_it_caches_are_dropped_and_work_goes_on_where_that_was_enough(app: App) -> None:
     app.remember("dates are UTC")
     assert app.views.search("dates")

@@ -315,6 +315,15 @@ def test_a_request_that_breaks_is_logged_as_failed(log: Logs, file: Path) -> Non
     assert [(line["status"], line["outcome"]) for line in _lines(file)] == [(0, "failed")]
 
 
+def test_a_client_that_went_away_is_no_failure_in_the_log_either(log: Logs, file: Path) -> None:
+    async def left(scope: Any, receive: Any, send: Any) -> None:
+        call = scope["state"]["call"] = Call()
+        call.outcome = "gone"
+
+    asyncio.run(_ask(left))
+    assert [(line["status"], line["outcome"]) for line in _lines(file)] == [(0, "gone")]
+
+
 def test_probes_are_logged_only_where_they_say_no(log: Logs, file: Path) -> None:
     async def no(scope: Any, receive: Any, send: Any) -> None:
         await _answer(scope, receive, send, 503)
