@@ -1,8 +1,10 @@
 """What all tests share."""
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,3 +37,30 @@ def unsynced(request: pytest.FixtureRequest) -> Iterator[None]:
             if hasattr(os, name):
                 patch.setattr(os, name, lambda fd: None)
         yield
+
+
+@pytest.fixture(scope="session")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the bundled history, sealed and published; copied, never used itself."""
+    from session_mgmt_mcp.adapters.claude_code import install
+    from session_mgmt_mcp.tools.app import App
+
+    folder = tmp_path_factory.mktemp("history") / "data"
+    with App.open(folder, create=True) as app:
+        app.import_claude([Path(install.__file__).parent / "demo" / "projects"])
+        app.maintain()
+    return folder
+
+
+@pytest.fixture
+def run(data: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Runs a command on the folder's `data`; what it says to machines."""
+    from session_mgmt_mcp.tools.cli import main
+
+    def call(*words: str, code: int = 0) -> Any:
+        found = main([*words, "--json"])
+        said = capsys.readouterr()
+        assert found == code, said.out + said.err
+        return json.loads(said.out)
+
+    return call

@@ -14,18 +14,7 @@ from session_mgmt_mcp.tools.cli import main
 
 from folder_copy import copy_folder  # isort: skip
 
-HISTORY = Path(install.__file__).parent / "demo" / "projects"
 Doctor = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture(scope="session")
-def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with the bundled history, sealed and published; copied, never used itself."""
-    folder = tmp_path_factory.mktemp("history") / "data"
-    with App.open(folder, create=True) as app:
-        app.import_claude([HISTORY])
-        app.maintain()
-    return folder
 
 
 @pytest.fixture

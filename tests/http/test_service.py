@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mcp_raw_client import RawClient
@@ -159,26 +158,9 @@ def test_hooks_stdio_servers_and_commands_go_on_beside_it(service: ServiceProces
     command = [sys.executable, "-m", "session_mgmt_mcp", "remember", "commandedword"]
     subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
     with RawClient(command=[sys.executable, "-P", "-m", "session_mgmt_mcp.server"], env=env) as stdio:
-        stdio.write(
-            json.dumps(
-                {
-                    "jsonrpc": "2.0",
-                    "id": 1,
-                    "method": "initialize",
-                    "params": {
-                        "protocolVersion": "2025-06-18",
-                        "capabilities": {},
-                        "clientInfo": {"name": "t", "version": "1"},
-                    },
-                }
-            ).encode()
-        )
-        stdio.read()
-        stdio.write(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
+        stdio.initialize()
         service.call("remember", {"text": "servedword"})
-        asked: dict[str, Any] = {"name": "search", "arguments": {"query": "servedword"}}
-        stdio.write(json.dumps({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": asked}).encode())
-        assert "servedword" in str(stdio.read()["result"])
+        assert "servedword" in stdio.call("search", query="servedword")[0]
     for word in ("hookedword", "commandedword", "servedword"):
         assert word in service.call("search", {"query": word}).text
 

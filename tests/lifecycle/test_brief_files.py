@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from lifecycle_kit import Hooks
+from lifecycle_kit import Hooks, killed
 
 from session_mgmt_mcp.core import briefs, live
 from session_mgmt_mcp.core.envelope import Envelope, EventType, NewEvent, Source, uuid7
@@ -59,13 +59,6 @@ def work(hooks: Hooks, session: str, prompt: str = "mend the till") -> None:
         tool_input=run,
         error="Exit code 1\n1 failed, 3 passed in 0.10s",
     )
-
-
-def killed(hooks: Hooks, session: str) -> None:
-    found = live.read(hooks.folder, session)
-    assert found is not None
-    found.process.born += 1
-    live.write(hooks.folder, found)
 
 
 def test_the_next_session_is_told_what_the_last_one_did_decided_and_left_open(hooks: Hooks) -> None:

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from lifecycle_kit import Hooks, told
+from lifecycle_kit import Hooks, killed, told
 
 from session_mgmt_mcp.adapters.claude_code import brief_hook, capture, unread
-from session_mgmt_mcp.core import briefs, live
+from session_mgmt_mcp.core import briefs
 from session_mgmt_mcp.core.log.log import FileLog
 
 SCRIPT = Path(capture.__file__).parent / "hook.py"
@@ -27,14 +27,6 @@ def prepare(hooks: Hooks, text: str, position: int = 1 << 40, session: str = "")
         else briefs.project_path(hooks.folder, hooks.work)
     )
     briefs.write(path, briefs.Prepared(position, escaped, escaped, b"decisions"))
-
-
-def killed(hooks: Hooks, session: str) -> None:
-    """The session's process is gone without a word."""
-    found = live.read(hooks.folder, session)
-    assert found is not None
-    found.process.born += 1
-    live.write(hooks.folder, found)
 
 
 def test_nothing_is_said_where_nothing_is_known(hooks: Hooks) -> None:

@@ -97,7 +97,7 @@ def test_small_deltas_are_folded_into_a_base_and_old_files_go(
     monkeypatch.setattr(query_base, "DELTAS_MAX", 3)
     log = MemoryLog()
     views = Views(log, tmp_path)
-    for i in range(9):
+    for i in range(5):
         log.append([hook_prompt("s-1", f"step {i}"), prompt("s-1", f"u-{i}", f"step {i}")])
         log.seal()
         update(log, tmp_path)

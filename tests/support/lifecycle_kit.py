@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from session_mgmt_mcp.adapters.claude_code import brief_hook, capture
+from session_mgmt_mcp.core import live
 
 
 class Hooks:
@@ -26,6 +27,14 @@ class Hooks:
         payload = self.payload(session, "SessionStart", source=source, **fields)
         capture.capture(self.folder, payload)
         return told(brief_hook.answer(self.folder, payload))
+
+
+def killed(hooks: Hooks, session: str) -> None:
+    """The session's process is gone without a word."""
+    found = live.read(hooks.folder, session)
+    assert found is not None
+    found.process.born += 1
+    live.write(hooks.folder, found)
 
 
 def told(answer: bytes) -> str:

@@ -20,6 +20,8 @@ from sim_bugs import BACKUP_BUGS, BUGS
 from sim_history import Report, run_history
 from sim_world import SCRATCH, scratch_base
 
+from session_mgmt_mcp.core.backup.running import is_alive
+
 ROOT = Path(__file__).parents[2]
 PROVED = ("core", "adapters/claude_code/capture.py", "tests/support")  # what a result depends on
 
@@ -78,18 +80,8 @@ def remove_leftovers() -> None:
     """Remove the scratch folders of processes that were killed."""
     for path in Path(scratch_base()).glob(f"{SCRATCH}*"):
         pid = path.name.removeprefix(SCRATCH).partition("-")[0]
-        if pid.isdecimal() and not _runs(int(pid)):
+        if pid.isdecimal() and not is_alive(int(pid)):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def code_digest() -> str:
