@@ -10,9 +10,9 @@ import pytest
 import yaml
 from monitoring_files import FOLDER, JOB, METRIC, RULE_TESTS, RULES, SELECTOR, dashboard, queries, rules
 from prometheus_client.parser import text_string_to_metric_families
+from reading_kit import FULL
 
 from session_mgmt_mcp.adapters.http.metrics import ServiceMetrics
-from session_mgmt_mcp.adapters.http.reading import Reading
 from session_mgmt_mcp.core.config import ServiceSettings
 from session_mgmt_mcp.tools.cli import COMMANDS, main
 
@@ -29,30 +29,7 @@ def expressions() -> list[str]:
 @functools.cache
 def exposed() -> dict[str, list[dict[str, str]]]:
     """Every sample name of an instance with everything found out, and the labels of its series."""
-    metrics = ServiceMetrics(
-        lambda: Reading(
-            taken_at=1.0,
-            sync_s=0.1,
-            position=1,
-            published={"query": 1, "lexical": 1},
-            lag_events=1,
-            lag_s=1.0,
-            vectors_behind=1,
-            journal_bytes=1,
-            segments=1,
-            segment_bytes=1,
-            forgotten=1,
-            spooled=1,
-            rejected={"spool": 1, "quarantine": 1},
-            live_sessions=1,
-            disk_free_bytes=1,
-            disk_bytes=1,
-            last_backup_at=1.0,
-            anonymous_bytes=1,
-            mapped_bytes=1,
-        ),
-        ready=lambda: dict.fromkeys(CHECKS, True),
-    )
+    metrics = ServiceMetrics(lambda: FULL, ready=lambda: dict.fromkeys(CHECKS, True))
     found: dict[str, list[dict[str, str]]] = {"up": [{}]}
     for family in text_string_to_metric_families(metrics.render()[0].decode()):
         for sample in family.samples:

@@ -6,34 +6,13 @@ from threading import Thread
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from reading_kit import FULL
 
 from session_mgmt_mcp import __version__
 from session_mgmt_mcp.adapters.http.metrics import OUTCOMES, REASONS_MAX, ServiceMetrics
 from session_mgmt_mcp.adapters.http.ports import Metrics
 from session_mgmt_mcp.adapters.http.reading import Reading
 from session_mgmt_mcp.core.access import ADMIN_TOOLS
-
-FULL = Reading(
-    taken_at=1_700_000_000.0,
-    sync_s=0.001,
-    position=41,
-    published={"query": 40, "lexical": 39},
-    lag_events=2,
-    lag_s=3.5,
-    vectors_behind=7,
-    journal_bytes=8 << 20,
-    segments=3,
-    segment_bytes=1000,
-    forgotten=1,
-    spooled=4,
-    rejected={"spool": 1, "quarantine": 2},
-    live_sessions=5,
-    disk_free_bytes=10,
-    disk_bytes=20,
-    last_backup_at=1_600_000_000.0,
-    anonymous_bytes=100,
-    mapped_bytes=200,
-)
 
 
 def told(metrics: ServiceMetrics) -> dict[str, float]:
