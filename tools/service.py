@@ -216,9 +216,9 @@ class Service:
             return Site(
                 app,
                 listening,
+                protocol_class(self.settings),
                 self._tls,
                 lifespan,
-                protocol_class(self.settings),
                 self._settings.header_timeout_s,
             )
 

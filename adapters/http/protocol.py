@@ -13,7 +13,7 @@ import resource
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import h11
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
@@ -71,6 +71,17 @@ def _check(request: h11.Request) -> None:
         raise h11.RemoteProtocolError("two lengths of one body", error_status_hint=400)
 
 
+class Counted(Protocol):
+    """A connection that `Connections` holds."""
+
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+
+    def only_health(self) -> None: ...
+
+    def look(self, now: float) -> None: ...
+
+
 class Connections:
     """Those that are open, their bound and their deadlines: looked through every second."""
 
@@ -88,14 +99,14 @@ class Connections:
         self.linger_s = linger_s
         self.close_s = close_s
         self._sweep_s = sweep_s
-        self._open: dict[GuardedProtocol, None] = {}
-        self._spare: OrderedDict[GuardedProtocol, None] = OrderedDict()  # not at work, longest first
+        self._open: dict[Counted, None] = {}
+        self._spare: OrderedDict[Counted, None] = OrderedDict()  # not at work, longest first
         self._sweeping = False
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def enter(self, connection: "GuardedProtocol") -> None:
+    def enter(self, connection: "Counted") -> None:
         """Take a new connection in; where there is no room: instead of a spare one, for /health alone, or not."""
         bound = self.settings().max_connections
         if len(self._open) >= bound:
@@ -114,11 +125,11 @@ class Connections:
             self._sweeping = True
             connection.loop.call_later(self._pause_s(), self._sweep, connection.loop)
 
-    def leave(self, connection: "GuardedProtocol") -> None:
+    def leave(self, connection: "Counted") -> None:
         self._open.pop(connection, None)
         self._spare.pop(connection, None)
 
-    def spare(self, connection: "GuardedProtocol", yes: bool) -> None:
+    def spare(self, connection: "Counted", yes: bool) -> None:
         """Note whether a connection could be given up for another."""
         if not yes:
             self._spare.pop(connection, None)
@@ -144,7 +155,7 @@ class GuardedProtocol(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.conn = BoundedConnection(h11.SERVER)
+        self.conn = BoundedConnection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
         self._state = ""  # waiting, idle, work, lingering
         self._deadline = math.inf
         self._stalled_at: float | None = None
@@ -158,7 +169,8 @@ class GuardedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.pool.leave(self)
-        super().connection_lost(exc)
+        if self._state:  # it was made: asyncio says so too of a connection that ends in the handshake of TLS
+            super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:

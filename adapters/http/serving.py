@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
+from session_mgmt_mcp.adapters.http.handshake import Handshake
+from session_mgmt_mcp.adapters.http.protocol import GuardedProtocol
 from session_mgmt_mcp.core.errors import SessionMgmtError, SettingsError
 
 logger = logging.getLogger(__name__)
@@ -36,9 +38,9 @@ class Site(NamedTuple):
 
     app: Any
     listening: socket.socket
+    protocol: type[GuardedProtocol]
     tls: ssl.SSLContext | None = None
     lifespan: bool = False
-    protocol: type[asyncio.Protocol] | None = None  # uvicorn's own where none is given
     handshake_s: float = 10.0  # for the handshake of TLS
 
 
@@ -111,28 +113,28 @@ def _no_password() -> str:
 class _Server(uvicorn.Server):
     """uvicorn's, which leaves signals alone, and gives a client that does not shake hands no longer than its head."""
 
-    handshake_s: float | None = None  # None where there is no TLS
+    handshake_s: float
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's for sockets that are given, which would wait a minute for the handshake of TLS."""
+        """As uvicorn's for sockets that are given, which would wait a minute for the handshake of TLS and count no connection
+        before it is over.
+        """
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
         config, loop = self.config, asyncio.get_running_loop()
+        kind: Any = config.http_protocol_class
 
-        def protocol() -> asyncio.Protocol:
-            make: Any = config.http_protocol_class
-            made: asyncio.Protocol = make(config, self.server_state, self.lifespan.state, loop)
+        def plain() -> GuardedProtocol:
+            made: GuardedProtocol = kind(config, self.server_state, self.lifespan.state, loop)
             return made
 
+        def secured() -> asyncio.Protocol:
+            assert config.ssl is not None
+            return Handshake(plain, kind.pool, config.ssl, self.handshake_s)
+
         self.servers = [
-            await loop.create_server(
-                protocol,
-                sock=listening,
-                ssl=config.ssl,
-                backlog=config.backlog,
-                ssl_handshake_timeout=self.handshake_s,
-            )
+            await loop.create_server(secured if config.ssl else plain, sock=listening, backlog=config.backlog)
             for listening in sockets or ()
         ]
         self.started = True
@@ -193,7 +195,7 @@ class Servers:
 
 def _server(site: Site) -> _Server:
     server = _Server(_config(site))
-    server.handshake_s = None if site.tls is None else site.handshake_s
+    server.handshake_s = site.handshake_s
     return server
 
 
@@ -201,7 +203,7 @@ def _config(site: Site) -> uvicorn.Config:
     tls = site.tls
     return uvicorn.Config(
         site.app,
-        http=site.protocol or "auto",
+        http=site.protocol,
         ws="none",
         lifespan="on" if site.lifespan else "off",
         log_config=None,

@@ -242,6 +242,13 @@ def test_what_two_parsers_could_read_differently_is_refused_and_ends_the_connect
 )
 def test_a_head_too_large_is_refused(server: GuardedServer, head: bytes) -> None:
     assert statuses(server.exchange(head)) == [431]
+
+
+def test_a_large_head_may_come_in_pieces(server: GuardedServer) -> None:
+    with contextlib.closing(server.open()) as client:
+        client.sendall(HEALTH + b"X: " + b"x" * 25_000)
+        assert alive(server)  # the first piece was looked at by then
+        assert statuses(exchange(client, b"\r\n" + LAST)) == [200]
     assert alive(server)
 
 

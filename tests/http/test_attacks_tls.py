@@ -42,13 +42,20 @@ class Secure(NamedTuple):
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
-    certificate, key = make_certificate(tmp_path_factory.mktemp("tls"))
-    settings = ServiceSettings(header_timeout_s=0.5)
+    with serving(tmp_path_factory.mktemp("tls"), 0.5) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def serving(folder: Path, timeout_s: float, max_connections: int = 2000) -> Iterator[Secure]:
+    """A server whose handshakes and heads may take `timeout_s`."""
+    certificate, key = make_certificate(folder)
+    settings = ServiceSettings(header_timeout_s=timeout_s, max_connections=max_connections)
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     front = Front({"/mcp": echo}, Health(AlwaysReady()), Ports())
     protocol = protocol_class(lambda: settings)
-    site = Site(front, listening, tls_context(str(certificate), str(key)), False, protocol, 0.5)
+    site = Site(front, listening, protocol, tls_context(str(certificate), str(key)), False, timeout_s)
     loop = asyncio.new_event_loop()
     servers = Servers([site])
     thread = threading.Thread(target=lambda: loop.run_until_complete(servers.run()), daemon=True)
@@ -69,6 +76,13 @@ def test_a_client_that_does_not_shake_hands_is_cut_off(secure: Secure) -> None:
     with contextlib.closing(secure.plain()) as silent:
         assert read_to_end(silent) == b""
     assert alive(secure)
+
+
+def test_connections_that_do_not_shake_hands_are_counted_and_make_room(tmp_path: Path) -> None:
+    with serving(tmp_path, HANG_S_MAX, max_connections=3) as secure, contextlib.ExitStack() as held:
+        silent = [held.enter_context(contextlib.closing(secure.plain())) for _ in range(10)]
+        assert [read_to_end(client) for client in silent[:7]] == [b""] * 7
+        assert alive(secure)
 
 
 def test_a_handshake_that_stops_half_way_is_cut_off(secure: Secure) -> None:
