@@ -168,10 +168,10 @@ start() { # release: switch to it; fails where it does not become ready
   wait_ready "${HEALTH_URL:-http://127.0.0.1:8000}" "$wait_s"
 }
 
-tell_why() {
+tell_why() { # nothing here may end the installer: the release before is still to be put back
   ctl --no-pager --lines=0 status "$SOCKET" "$SERVICE" >&2 || true
   if [ -n "$SYSTEMCTL" ] && command -v journalctl >/dev/null; then
-    journalctl --sync # what it said last is on its way
+    journalctl --sync >&2 || true # what it said last is on its way
     journalctl --no-pager --quiet --output=cat --lines=30 --unit="$SOCKET" --unit="$SERVICE" >&2 || true
   fi
   say "its log may say more: $top/logs" >&2

@@ -221,3 +221,5 @@ def test_the_security_rules_find_nothing(folder: Path, overlay: str, tmp_path: P
         "--skip-check", LEFT_OUT, "--file", built, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
+    passed = re.search(r"Passed checks: (\d+)", done.stdout)
+    assert passed and int(passed[1]) > 50  # it says nothing and is content where it finds no object

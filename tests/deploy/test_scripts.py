@@ -367,11 +367,14 @@ def test_a_wheel_that_cannot_be_built_ends_the_installation(place: Place, tmp_pa
 
 
 @pytest.mark.slow
-def test_an_upgrade_that_is_interrupted_can_be_rolled_back(place: Place, tmp_path: Path, url: str) -> None:
+def test_an_upgrade_that_is_interrupted_can_be_rolled_back_and_one_that_fails_is(
+    place: Place, tmp_path: Path, url: str
+) -> None:
     root = tmp_path / "root"
-    killing = tmp_path / "killing"
+    killing, failing = tmp_path / "killing", tmp_path / "failing"
     place.fake_systemctl.write_text(  # its parent is timeout, whose parent is the installer
-        f'#!/bin/sh\n[ "$1" = restart ] && [ -e {killing} ] || exit 0\n'
+        f'#!/bin/sh\n[ "$1" = daemon-reload ] && rm {failing} 2>/dev/null && exit 1\n'
+        f'[ "$1" = restart ] && [ -e {killing} ] || exit 0\n'
         "kill -9 $(awk '/^PPid/ { print $2 }' /proc/$PPID/status)\n"
     )
     place.fake_systemctl.chmod(0o755)
@@ -385,11 +388,17 @@ def test_an_upgrade_that_is_interrupted_can_be_rolled_back(place: Place, tmp_pat
 
     assert install("--source", str(fake_wheel(tmp_path, "1.0.0")), "--wheels", str(tmp_path)) == 0
     killing.touch()
-    assert install("--source", str(fake_wheel(tmp_path, "1.1.0")), "--wheels", str(tmp_path)) == -9
+    newer = ["--source", str(fake_wheel(tmp_path, "1.1.0")), "--wheels", str(tmp_path)]
+    assert install(*newer) == -9
     killing.unlink()
     assert version() == "1.1.0"
     assert install("--rollback") == 0
     assert version() == "1.0.0"
+    failing.touch()
+    assert install(*newer) == 1
+    assert not failing.exists() and version() == "1.0.0"
+    assert install("--rollback") == 0
+    assert version() == "1.1.0"
 
 
 @pytest.mark.slow
