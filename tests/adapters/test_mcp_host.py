@@ -123,8 +123,9 @@ def test_when_the_host_goes_what_it_was_asked_is_answered_by_another(
     assert answered(one) == (71, {**answered_by(host), "key": ANY, "query": "who"})
     host.process.send_signal(number)
     number_70, said = answered(one)
-    assert (number_70, said["pid"]) == (70, one.process.pid)
-    assert who(two)["pid"] == who(one)["pid"] == one.process.pid
+    assert number_70 == 70
+    assert said["pid"] in (one.process.pid, two.process.pid)  # whoever took the place first
+    assert who(two)["pid"] == who(one)["pid"] == said["pid"]
 
 
 def answered_by(host: RawClient) -> dict[str, Any]:
