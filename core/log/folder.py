@@ -131,7 +131,10 @@ def read_format(path: str) -> Format:
     except FileNotFoundError:
         if os.path.isdir(path) and os.listdir(path):
             raise _foreign(path, sorted(n for n in os.listdir(path) if not _is_leftover(n))) from None
-        raise DataFolderError(f"{path} holds no log; `session-mgmt-mcp setup` makes one") from None
+        raise DataFolderError(
+            f"{path} holds no log; `session-mgmt-mcp setup` makes one, or `import` where there is no assistant; "
+            "or set SESSION_MGMT_DATA_DIR"
+        ) from None
     except OSError as error:
         raise DataFolderError(f"cannot read {name}: {error.strerror}; mend its permissions") from error
     return parse_format(line, name)

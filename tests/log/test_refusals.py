@@ -79,7 +79,9 @@ def test_a_folder_somebody_is_just_creating_is_not_called_foreign(
 
 
 def test_a_folder_without_a_log_is_not_made_by_opening_it(tmp_path: Path) -> None:
-    with pytest.raises(DataFolderError, match="holds no log; `session-mgmt-mcp setup` makes one"):
+    with pytest.raises(
+        DataFolderError, match="holds no log; `session-mgmt-mcp setup` makes one, or `import`"
+    ):
         FileLog(tmp_path / "data")
     assert list(tmp_path.iterdir()) == []
 

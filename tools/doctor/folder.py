@@ -28,7 +28,8 @@ def access(folder: str) -> Iterator[Finding]:
     """Whether there is a folder that can be worked in at all."""
     if not os.path.isdir(folder):
         what = "is no folder" if os.path.lexists(folder) else "there is no data folder yet"
-        yield _unusable(what, folder, "`session-mgmt-mcp setup` makes one; or set SESSION_MGMT_DATA_DIR")
+        mend = "`session-mgmt-mcp setup` makes one, or `import` where there is no assistant; or set SESSION_MGMT_DATA_DIR"
+        yield _unusable(what, folder, mend)
         return
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         yield _unusable(
