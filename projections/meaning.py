@@ -140,11 +140,6 @@ class Meaning:
             dict(zip(found, passages[best].tolist(), strict=True)),
         )
 
-    def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False)
-        self._index = self._embedder = self._pool = None
-
 
 def _newest_of_each(ids: Numbers, at: npt.NDArray[Any]) -> Numbers:
     """Of the rows of each passage (`at`: which) the newest few."""

@@ -111,9 +111,6 @@ class ScopedMeaning(Meaning):
     def cosines(self, ids: "Sequence[int]", query: Vector) -> Cosines:
         return self._shared.cosines(ids, query)
 
-    def close(self) -> None:
-        """The model is others' too."""
-
 
 class ScopedViews(Views):
     """Safe to use from several threads, beside the views it is made from."""

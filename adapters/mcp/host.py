@@ -80,13 +80,18 @@ class Host:
 
     def _accept(self, listening: socket.socket) -> None:
         while True:
+            peer = None
             try:
                 peer, _ = listening.accept()
-            except OSError as error:  # too many descriptors, say: who is not taken serves itself
+                threading.Thread(target=self._serve, args=(peer,), name="host-client", daemon=True).start()
+            except (
+                OSError,
+                RuntimeError,
+            ) as error:  # no descriptor or thread: who is not taken serves itself
                 print(f"session-mgmt: no other server can be taken on: {error}", file=sys.stderr)
+                if peer is not None:
+                    peer.close()
                 threading.Event().wait(1.0)
-                continue
-            threading.Thread(target=self._serve, args=(peer,), name="host-client", daemon=True).start()
 
     def _serve(self, peer: socket.socket) -> None:
         place = self._places.acquire(blocking=False)

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def imported_lazily() -> Iterator[None]:
-    """Within this block, models of imported modules build their validators at first use. Main thread only."""
+    """Within this block, models of imported modules build their validators at first use. One thread at a time, while no other
+    imports what builds on pydantic: whoever imports the SDK holds the engine's lock, or is alone yet.
+    """
     collecting = gc.isenabled()
     gc.disable()
     from pydantic import BaseModel, ConfigDict
