@@ -30,12 +30,17 @@ class Handshake(asyncio.Protocol):
         self._context = context
         self._timeout_s = timeout_s
         self._task: asyncio.Task[None] | None = None  # the loop itself holds tasks weakly
+        self._early: list[bytes] = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         transport.pause_reading()  # what comes first is the handshake's
         self.transport = transport
         self._pool.enter(self)
         self._task = self.loop.create_task(self._shake())
+
+    def data_received(self, data: bytes) -> None:
+        """What came with the end of the handshake, before whoever is to have it knows of the connection."""
+        self._early.append(data)
 
     def only_health(self) -> None:
         """Whether there is room for more is asked again when it speaks HTTP."""
@@ -46,11 +51,10 @@ class Handshake(asyncio.Protocol):
     async def _shake(self) -> None:
         if self.transport.is_closing():  # it was given up for those that came with it
             return
-        spoken = self._make()
         try:
             secured = await self.loop.start_tls(
                 self.transport,
-                spoken,
+                self,
                 self._context,
                 server_side=True,
                 ssl_handshake_timeout=self._timeout_s,
@@ -61,5 +65,12 @@ class Handshake(asyncio.Protocol):
             return
         finally:
             self._pool.leave(self)
-        if secured is not None:
-            spoken.connection_made(secured)
+        if secured is None or secured.is_closing():
+            return
+        spoken = self._make()
+        secured.set_protocol(spoken)
+        spoken.connection_made(secured)
+        early, self._early = self._early, []
+        for data in early:
+            if not secured.is_closing():  # as there was no room for it
+                spoken.data_received(data)

@@ -169,8 +169,7 @@ class GuardedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.pool.leave(self)
-        if self._state:  # it was made: asyncio says so too of a connection that ends in the handshake of TLS
-            super().connection_lost(exc)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:

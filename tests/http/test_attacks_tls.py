@@ -78,6 +78,11 @@ def test_a_client_that_does_not_shake_hands_is_cut_off(secure: Secure) -> None:
     assert alive(secure)
 
 
+def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(secure: Secure) -> None:
+    """Whether it does is a matter of microseconds, so there are many."""
+    assert all(alive(secure) for _ in range(50))
+
+
 def test_connections_that_do_not_shake_hands_are_counted_and_make_room(tmp_path: Path) -> None:
     with serving(tmp_path, HANG_S_MAX, max_connections=3) as secure, contextlib.ExitStack() as held:
         silent = [held.enter_context(contextlib.closing(secure.plain())) for _ in range(10)]
