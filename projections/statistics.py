@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from session_mgmt_mcp.projections.filters import any_project_sql
-from session_mgmt_mcp.projections.projects import SEEN, Projects
+from session_mgmt_mcp.projections.projects import Projects
 from session_mgmt_mcp.projections.query_files import QueryFiles
 from session_mgmt_mcp.projections.rows import ORDINAL_BITS
+from session_mgmt_mcp.projections.sessions import LOG_ASSISTANT
 
 # Days are local ones. Where zones lie and clocks change, they differ from UTC by multiples of this.
 _SLOT_US = 15 * 60 * 1_000_000
@@ -102,7 +103,7 @@ def statistics(
     before: int | None = None,
     top: int = TOP,
 ) -> Statistics:
-    """Sums over the rows people see. `after` (inclusive) and `before` are µs since the epoch; rows without a time are
+    """Sums over the rows people see, what commands appended left out. `after` (inclusive) and `before` are µs since the epoch; rows without a time are
     in neither. `projects`: which folders are one; `top`: how many projects, tools and files at most.
     """
     asked = _Asked(files, projects.widened(project) if project is not None else (), after, before)
@@ -141,7 +142,7 @@ class _Asked:
                 conditions += [condition, "occurred_at > 0"]
                 self._parameters.append(value)
         self.whole = not conditions
-        self._where = " AND ".join([f"origin <> '{SEEN}'", *conditions])  # the log's own, not what was done
+        self._where = " AND ".join([f"assistant <> '{LOG_ASSISTANT}'", *conditions])
 
     def fetch(self, sql: str, *more: Any) -> list[tuple[Any, ...]]:
         """Of SQL with `{where}` once, before any other parameter."""

@@ -320,6 +320,7 @@ class Views:
     @_without_damage
     def status(self) -> ViewStatus:
         """How far the views are, and what they hold."""
+        from session_mgmt_mcp.projections.sessions import LOG_ASSISTANT
         from session_mgmt_mcp.projections.vector_status import vector_status
 
         with self._lock:
@@ -329,7 +330,9 @@ class Views:
             unknown = files.fetch(
                 "SELECT origin, count(*) FROM shown WHERE kind = 'RecordUnknown' GROUP BY origin ORDER BY origin"
             )
-            sessions = files.fetch("SELECT count(DISTINCT session) FROM shown")
+            sessions = files.fetch(
+                f"SELECT count(DISTINCT session) FROM shown WHERE assistant <> '{LOG_ASSISTANT}'"
+            )
             return ViewStatus(
                 log_position=reader.position,
                 query_watermark=reader.watermark.position,

@@ -129,6 +129,14 @@ def test_statistics_are_of_what_is_asked_for(
     assert sum(project["actions"] for project in found["projects"]) == actions
 
 
+def test_what_commands_append_is_no_session(data: Path, run: Run) -> None:
+    run("remember", "dates are always UTC")
+    run("keys", "create", "mira", "--role", "reader", "--all-projects")
+    assert run("sessions")["sessions"] == []
+    assert (run("stats")["sessions"], run("stats")["actions"], run("stats")["assistants"]) == (0, 0, [])
+    assert run("status")["views"]["sessions"] == 0
+
+
 def test_tokens_of_a_message_count_once_as_its_last_report_has_them(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "session.jsonl"
     records = [turns("s", "u-1", "m", 1), turns("s", "u-2", "m", 7), turns("s", "u-3", "n", 2, "m-2")]
