@@ -104,7 +104,11 @@ def _top_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
-    top = _top_parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    if not given:
+        _top_parser().print_help(sys.stderr)
+        return InputError.exit_code
+    top = _top_parser().parse_args(given)
     settings_file.use()
     try:
         return _run(top.command, top.arguments)

@@ -345,3 +345,12 @@ def test_a_quota_that_is_nearly_used_up_is_said_by_doctor_and_status(
     assert main(["status"]) == 1
     said = capsys.readouterr().out
     assert "quota" in said and "doctor" in said
+
+
+def test_a_file_name_that_a_terminal_would_obey_is_shown(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "e\x1b]0;owned\x07vil").write_bytes(b"")
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().out
+    assert "vil" in said and "\x1b" not in said and "\x07" not in said

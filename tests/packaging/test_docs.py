@@ -98,6 +98,12 @@ def test_the_top_level_help_lists_every_command_and_exit_code() -> None:
     assert "exit codes:" in text
 
 
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    said = capsys.readouterr()
+    assert (said.out, "commands:\n  setup" in said.err) == ("", True)
+
+
 def test_the_format_lists_every_file_of_the_data_folder() -> None:
     text = (ROOT / "core" / "log" / "FORMAT.md").read_text("utf-8")
     listed = {

@@ -11,6 +11,7 @@ from session_mgmt_mcp.tools.doctor.finding import Finding, Severity
 from session_mgmt_mcp.tools.doctor.fix import Mended, mend
 from session_mgmt_mcp.tools.doctor.run import Diagnosis, diagnose
 from session_mgmt_mcp.tools.progress import quiet, stages
+from session_mgmt_mcp.tools.terminal import printable
 
 EXAMPLE = "session-mgmt-mcp doctor --fix"
 _ROUNDS = 3  # one mending may uncover what another has to do
@@ -65,11 +66,11 @@ def _print(folder: str, diagnosis: Diagnosis, mended: Mended, *, fixed: bool) ->
     for line in mended.failed:
         print(f"left     {line}")
     for finding in diagnosis.findings:
-        print(f"{finding.severity.value:8} {finding.check}: {finding.what}")
-        print(f"         {finding.where}")
+        print(printable(f"{finding.severity.value:8} {finding.check}: {finding.what}"))
+        print(printable(f"         {finding.where}"))
         if finding.severity is not Severity.NOTE:
             hint = "" if finding.fix is None or fixed else " (--fix does it)"
-            print(f"         mend: {finding.mend}{hint}")
+            print(printable(f"         mend: {finding.mend}{hint}"))
     count = len(diagnosis.to_mend)
     if not count:
         print(f"{folder}: nothing to mend")
