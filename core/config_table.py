@@ -61,7 +61,7 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...], Setting("Origin headers of browsers that are answered", reload=True)
     ] = ()
     trusted_proxies: Annotated[tuple[str, ...], Setting(_PROXIES, reload=True)] = ()
-    rate_limit: Annotated[int, Setting("requests a minute for each user, whichever keys", 1, 1_000_000, reload=True)] = 600
+    rate_limit: Annotated[int, Setting("requests a minute for each user", 1, 1_000_000, reload=True)] = 600
     rate_burst: Annotated[int, Setting("requests of a user at once", 1, 1_000_000, reload=True)] = 100
     max_body_bytes: Annotated[int, Setting("bytes of a request's body", 1024, 64 << 20, reload=True)] = (
         4 << 20

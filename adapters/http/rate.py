@@ -41,10 +41,6 @@ class Buckets:
         """What `take` would return; takes and remembers nothing."""
         return max(0.0, (1 - self._tokens(key, per_s, burst)[0]) / per_s)
 
-    def forget(self, key: str) -> None:
-        """Fill a bucket up."""
-        self._left.pop(key, None)
-
     def _tokens(self, key: str, per_s: float, burst: float) -> tuple[float, float]:
         now = self._clock()
         tokens, then = self._left.get(key, (burst, now))
