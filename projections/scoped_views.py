@@ -25,6 +25,7 @@ from session_mgmt_mcp.projections.scope import (
     scoped_projects,
 )
 from session_mgmt_mcp.projections.search import Search
+from session_mgmt_mcp.projections.sessions import LOG_ASSISTANT
 from session_mgmt_mcp.projections.views import Scoped, Views
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ class ScopedViews(Views):
         with self.reading() as files:
             kinds = files.fetch("SELECT kind, count(*) FROM shown GROUP BY kind ORDER BY kind")
             [(sessions, last)] = files.fetch(
-                "SELECT count(DISTINCT session), coalesce(max(id), 0) FROM shown"
+                f"SELECT count(DISTINCT session) FILTER (assistant <> '{LOG_ASSISTANT}'), coalesce(max(id), 0) FROM shown"
             )
         position = last >> ORDINAL_BITS
         return ViewStatus(
