@@ -31,7 +31,8 @@ FILE_BYTES_MAX: Final = 16 << 20
 _VERSION: Final = 1
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]*")
 # who stands for no person in the log
-_NOBODY: Final = frozenset(("user", "assistant", "tool", "system", "unknown", "agent"))
+# actors of the log, and whoever holds the key of `admin_key_file`
+_NOBODY: Final = frozenset(("user", "assistant", "tool", "system", "unknown", "agent", "admin"))
 KEY: Final = re.compile(rf"{PREFIX}_([0-9a-f]{{12}})_([0-9a-f]{{64}})")
 
 

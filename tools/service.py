@@ -45,12 +45,18 @@ class Given(NamedTuple):
     http_port: int | None = None
     metrics_host: str | None = None
     metrics_port: int | None = None
+    auth: str | None = None
 
     def with_sockets(self, inherited: dict[str, socket.socket]) -> Self:
-        """With the addresses that are listened on already: who may come in without a key is judged by those."""
+        """With the addresses that are listened on already: who may come in without a key is judged by those.
+
+        A socket with a path is made for a proxy, behind which anybody may be: keys are asked for, whatever is set.
+        """
         given = self
         for name, listening in inherited.items():
-            if listening.family != socket.AF_UNIX and name in ("http", "metrics"):
+            if listening.family == socket.AF_UNIX:
+                given = given._replace(auth="keys") if name == "http" else given
+            elif name in ("http", "metrics"):
                 host, port = listening.getsockname()[:2]
                 given = given._replace(**{f"{name}_host": host, f"{name}_port": port})
         return given

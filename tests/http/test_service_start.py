@@ -1,6 +1,7 @@
 """What systemd is told of a service that is not up yet."""
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,13 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service
     opened._http.close()
     opened._app.close()
     opened._logs.close()
+
+
+def test_over_a_unix_socket_keys_are_asked_for_whatever_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESSION_MGMT_AUTH", "none")
+    with socket.socket(socket.AF_UNIX) as path, socket.create_server(("127.0.0.1", 0)) as port:
+        assert Given().with_sockets({"http": path}).settings().auth == "keys"
+        assert Given().with_sockets({"http": port, "metrics": path}).settings().auth == "none"
 
 
 @pytest.fixture
