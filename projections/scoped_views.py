@@ -164,6 +164,9 @@ class ScopedViews(Views):
         self._scoped_reader.refresh()
         return self._scoped_reader
 
+    def _rows_held(self) -> int:
+        return len(self._indexes.ids) if self._indexes is not None else 0
+
     def _let_go(self) -> None:
         if self._scoped_reader is not None:
             self._scoped_reader.close()

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 LIMIT_MAX = 1000
 BEHIND_EVERY_S = 30.0  # so often at most views are asked for that are not there
-SCOPES_MAX = 8  # that are kept ready; each holds its rows' words in memory
+SCOPES_MAX, SCOPED_ROWS_MAX = (
+    64,
+    200_000,
+)  # kept ready; each holds its rows' words in memory, some 2.5 KB a row
 GIVEN_UP_MAX = 64  # of those that are not, as many calls as may still be at work with one
 
 Given = ParamSpec("Given")
@@ -98,14 +101,21 @@ class Views:
         """The same for somebody who may see these folders' projects alone: those kept from before, else what `make` makes of
         these views (`scoped_views.ScopedViews`, which builds on this module). Always the same `make`.
         """
+        granted = tuple(sorted(set(granted)))
         with self._lock:
             views = cast("Scoped", self._scoped.pop(granted, None) or make(self, granted))
             self._scoped[granted] = views
-            while len(self._scoped) > SCOPES_MAX:
+            while len(self._scoped) > SCOPES_MAX or (
+                len(self._scoped) > 1 and self._rows_held() > SCOPED_ROWS_MAX
+            ):
                 self._given_up.append(self._scoped.pop(next(iter(self._scoped))))
             for others in self._given_up:  # each time: a call that was at work with one opens it again
                 others.close()
             return views
+
+    def _rows_held(self) -> int:
+        """Rows whose words are in this process's own memory."""
+        return sum(views._rows_held() for views in self._scoped.values())
 
     @_without_damage
     def refresh(self) -> None:

@@ -116,6 +116,22 @@ def test_what_many_users_open_is_closed_though_calls_were_at_work_with_it(
         assert files.fetch(open_now) == [(1,)]
 
 
+def test_few_users_of_much_stay_ready_and_many_of_little(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scoped(*folders: str) -> ScopedViews:
+        found = house.app.views.scoped(folders, ScopedViews)
+        found.search("the")
+        return found
+
+    mill, both = scoped(MILL), scoped(MILL, BANK)
+    assert scoped(MILL) is mill
+    assert scoped(BANK, MILL) is both, "the order of a grant says nothing"
+    monkeypatch.setattr(views, "SCOPED_ROWS_MAX", -1)
+    assert scoped(MILL) is mill, "who asks is never given up"
+    assert scoped(MILL, BANK) is not both
+
+
 def test_what_was_separated_from_a_project_is_seen_no_longer(house: House) -> None:
     def join(old: str, new: str) -> None:
         house.append(EventType.PROJECT_JOINED, "session-mgmt/log", {"old": old, "new": new})
