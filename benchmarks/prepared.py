@@ -21,7 +21,6 @@ from typing import Any
 import corpus
 import msgspec
 import numpy as np
-from given_vectors import publish_given
 from report import show
 
 from session_mgmt_mcp.projections import publish
@@ -30,6 +29,7 @@ from session_mgmt_mcp.projections.passages import passages_of
 from session_mgmt_mcp.projections.protocol import views_folder
 from session_mgmt_mcp.projections.vector_rebuild import pairs_of
 from session_mgmt_mcp.projections.vector_state import empty_state, read_state
+from session_mgmt_mcp.projections.vector_store import fill
 from session_mgmt_mcp.tools import bench
 from session_mgmt_mcp.tools.app import App
 
@@ -82,7 +82,7 @@ def add_vectors(folder: Path, seed: int = corpus.SEED) -> int:
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             vectors = _mixed(base, len(numbers), seed, Path(scratch) / "rows")
             named = msgspec.structs.replace(state, model_id=embedder.model_id)
-            publish_given(views_folder(folder), named, pairs, numbers, vectors, ((0, end),))
+            fill(views_folder(folder), named, pairs, numbers, vectors, ((0, end),))
     return len(numbers)
 
 

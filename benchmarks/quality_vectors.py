@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from given_vectors import publish_given
 
 from session_mgmt_mcp.core.ports import EventLog
 from session_mgmt_mcp.projections.embedding import Embedder
@@ -17,6 +16,7 @@ from session_mgmt_mcp.projections.protocol import views_folder
 from session_mgmt_mcp.projections.query_files import QueryFiles, load_state
 from session_mgmt_mcp.projections.vector_blocks import Pairs
 from session_mgmt_mcp.projections.vector_state import empty_state
+from session_mgmt_mcp.projections.vector_store import fill
 
 AT_ONCE = 1024
 
@@ -77,5 +77,5 @@ def add_vectors(log: EventLog, folder: Path, kept: KeptVectors, *, cached_only: 
     model_id, _ = kept.model
     empty = msgspec.structs.replace(empty_state(log.log_id, state.watermark), model_id=model_id)
     if len(distinct):
-        publish_given(views, empty, Pairs(ids, numbers), distinct, kept.rows(distinct), ((0, empty.end),))
+        fill(views, empty, Pairs(ids, numbers), distinct, kept.rows(distinct), ((0, empty.end),))
     return {"passages": len(texts), "vectors": len(distinct)}

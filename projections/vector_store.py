@@ -221,3 +221,25 @@ def is_among(numbers: Numbers, ascending: Numbers) -> npt.NDArray[np.bool_]:
     at = np.searchsorted(ascending, numbers)
     at[at == len(ascending)] = 0
     return np.asarray(ascending[at] == numbers)
+
+
+def fill(
+    views: Path,
+    state: VectorState,
+    pairs: Pairs,
+    numbers: Numbers,
+    rows: npt.NDArray[np.floating[Any]],
+    covered: Ranges,
+) -> VectorState:
+    """Publish given vectors in place of whatever is there: for benchmarks and tests. What was published.
+
+    `state`: what they belong to (`empty_state`), with `model_id`; numbers int64 [n], distinct; rows float [n, dimension]
+    of length 1, as large as memory takes, or mapped; `covered`: ranges of row ids that are done.
+    """
+    store = VectorStore(views, msgspec.structs.replace(state, dimension=rows.shape[1], vectors=(), maps=()))
+    for first in range(0, len(numbers), FULL_PASSAGES):
+        part = slice(first, first + FULL_PASSAGES)
+        store.add(Pairs(pairs.ids[:0], pairs.numbers[:0]), numbers[part], rows[part])
+    store.replace_pairs(pairs, covered)
+    store.publish()
+    return store.state
