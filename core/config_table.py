@@ -70,7 +70,9 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     header_timeout_s: Annotated[
         float, Setting("seconds in which a request's head has to arrive", 0.1, 600, reload=True)
     ] = 10.0
-    max_concurrency: Annotated[int, Setting("requests at work at once; more wait, then 503", 1, 10_000)] = 64
+    max_concurrency: Annotated[
+        int, Setting("requests at work at once, an eighth a user; more wait", 1, 10_000)
+    ] = 64
     max_connections: Annotated[int, Setting("connections at once; more are closed", 1, 100_000)] = 2000
     drain_s: Annotated[
         float, Setting("seconds that requests at work get to finish at a stop", 0, 3600, reload=True)

@@ -4,7 +4,8 @@ It stands behind authentication: who shows no key holds neither memory nor a slo
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +16,8 @@ from session_mgmt_mcp.core.config_table import ServiceSettings
 
 WAIT_S: Final = 10.0  # for a slot
 WAITING_PER_SLOT: Final = 4
+OWN_SHARE: Final = 8  # one user has one in so many of the slots at most,
+OWN_SLOTS_MIN: Final = 4  # yet so many: an assistant calls a few tools at once
 BODIES: Final = 16  # of the largest size that are in memory at once
 DEPTH_MAX: Final = 64
 VALUES_MAX: Final = 20_000  # of a body: a tool takes a dozen
@@ -27,7 +30,10 @@ class _Envelope(msgspec.Struct):
 
 
 class Work:
-    """ASGI. Reads the body (413, 408), checks its shape (400), waits for one of `max_concurrency` slots (503)."""
+    """ASGI. Reads the body (413, 408), checks its shape (400), waits for one of `max_concurrency` slots (503).
+
+    A user holds a share of them at most, so that many heavy questions of one wait for each other before others wait.
+    """
 
     def __init__(self, app: Any, settings: Callable[[], ServiceSettings], wait_s: float = WAIT_S) -> None:
         self._app = app
@@ -35,6 +41,8 @@ class Work:
         self._wait_s = wait_s
         self._slots_max = settings().max_concurrency
         self._slots = asyncio.Semaphore(self._slots_max)
+        self._own_max = min(self._slots_max, max(OWN_SLOTS_MIN, self._slots_max // OWN_SHARE))
+        self._own: dict[str, tuple[asyncio.Semaphore, int]] = {}  # of who is here, with how many requests
         self._waiting = 0
         self._held_bytes = 0
 
@@ -48,11 +56,14 @@ class Work:
             body = await self._body(receive, held)
             check_shape(body)
             scope["state"][RPC_ID] = _id_of(body)
-            await self._slot()
-            try:
-                await self._app(scope, _replay(body, receive), send)
-            finally:
-                self._slots.release()
+            principal = scope["state"].get("principal")
+            async with self._share(principal.name if principal is not None else "") as own:
+                await self._slot(own)
+                try:
+                    await self._app(scope, _replay(body, receive), send)
+                finally:
+                    self._slots.release()
+                    own.release()
         finally:
             self._held_bytes -= held[0]
 
@@ -88,15 +99,33 @@ class Work:
         held[0] += len(part)
         self._held_bytes += len(part)
 
-    async def _slot(self) -> None:
-        if self._slots.locked() and self._waiting >= self._slots_max * WAITING_PER_SLOT:
+    @asynccontextmanager
+    async def _share(self, user: str) -> AsyncIterator[asyncio.Semaphore]:
+        """The slots one user may hold; "": the owner of the data folder, who may hold all."""
+        slots, here = self._own.get(user, (asyncio.Semaphore(self._own_max if user else self._slots_max), 0))
+        self._own[user] = slots, here + 1
+        try:
+            yield slots
+        finally:
+            self._own[user] = slots, self._own[user][1] - 1
+            if not self._own[user][1]:
+                del self._own[user]
+
+    async def _slot(self, own: asyncio.Semaphore) -> None:
+        """Of the user's own, then of all. Raises AccessError."""
+        if (own.locked() or self._slots.locked()) and self._waiting >= self._slots_max * WAITING_PER_SLOT:
             raise _busy(f"{self._slots_max} requests are at work, and more wait than can be served soon")
         self._waiting += 1
         try:
             async with asyncio.timeout(self._wait_s):
-                await self._slots.acquire()
+                await own.acquire()
+                try:
+                    await self._slots.acquire()
+                except BaseException:
+                    own.release()
+                    raise
         except TimeoutError:
-            raise _busy(f"{self._slots_max} requests have been at work for {self._wait_s:g} s") from None
+            raise _busy(f"no slot of {self._slots_max} was free for {self._wait_s:g} s") from None
         finally:
             self._waiting -= 1
 

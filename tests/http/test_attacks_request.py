@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from session_mgmt_mcp.adapters.http.addresses import client_of, neighbourhood, p
 from session_mgmt_mcp.adapters.http.limits import Limits
 from session_mgmt_mcp.adapters.http.names import host_allowed, origin_allowed
 from session_mgmt_mcp.adapters.http.work import DEPTH_MAX, VALUES_MAX, Work, check_shape
-from session_mgmt_mcp.core.access import AccessError
+from session_mgmt_mcp.core.access import AccessError, Principal, Role
 from session_mgmt_mcp.core.config_table import ServiceSettings
 
 PROXIES = ("10.0.0.0/8", "192.0.2.1", "2001:db8::/32")
@@ -396,3 +397,32 @@ def test_who_waits_too_long_for_a_slot_is_told_to_come_again() -> None:
 
     error = asyncio.run(go())
     assert (error.status, error.reason, error.retry_after_s) == (503, "busy", 1)
+
+
+def test_one_user_cannot_hold_all_slots() -> None:
+    async def go() -> tuple[int, Answer, list[Answer]]:
+        release = asyncio.Event()
+        inside: list[str] = []
+
+        async def held(scope: Any, receive: Any, send: Any) -> None:
+            inside.append(scope["state"]["principal"].name)
+            if inside[-1] == "mira":
+                await release.wait()
+            await echo(scope, receive, send)
+
+        def asked(work: Work, name: str) -> Awaitable[Answer]:
+            principal = Principal(name, Role.READER, "k", frozenset(), None)
+            return ask(work, {**scope_of(), "state": {"principal": principal}})
+
+        work = at_work(held, max_concurrency=64)
+        many = [asyncio.create_task(asked(work, "mira")) for _ in range(300)]
+        await asyncio.wait(many, return_when=asyncio.FIRST_COMPLETED)  # those there is no room to wait for
+        most = len(inside)
+        other = await asked(work, "theo")
+        release.set()
+        return most, other, await asyncio.gather(*many)
+
+    most, other, answers = asyncio.run(go())
+    assert (most, other.status) == (8, 200)
+    statuses = [answer.status for answer in answers]
+    assert statuses.count(200) == 8 + 4 * 64 and statuses.count(503) == 300 - 8 - 4 * 64
