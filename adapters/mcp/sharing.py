@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 WAIT_S_MAX = 5.0  # for a host that holds the lock to listen
 LOST_MAX = 2  # hosts that went while a request was theirs; it may be what ends them, and is not tried on more
+TRIES_MAX = 5  # at the lock of a host that died, within .6 s; who asks something tries by itself
 _POLL_S = 0.02  # between looks: what it waits for, the lock or the socket, has no one signal for both
 _PREFIX = "SESSION_MGMT_"
 _FOLDER_VARIABLE = "SESSION_MGMT_DATA_DIR"  # may spell the same folder in another way
@@ -74,9 +75,16 @@ class Sharing:
         return link or self._engine().serve(front)
 
     def stand_in(self) -> None:
-        """The host died while nothing was due here: take its place if it is free. Loads nothing."""
-        if not self._alone:
-            self._take_lock()
+        """The host died while nothing was due here: take its place if it is free. Loads nothing, waits for nothing."""
+        if not (self._alone or self._take_lock()):
+            threading.Thread(target=self._try_again, name="stand-in", daemon=True).start()
+
+    def _try_again(self) -> None:
+        """The system may close a dead host's sockets before it lets go of its lock."""
+        for tries in range(TRIES_MAX):
+            time.sleep(_POLL_S * 2**tries)
+            if self._alone or self._take_lock():
+                return
 
     def prepare(self) -> None:
         """Load what a first call takes, where this process is the host, or can be. A bridge needs nothing."""

@@ -22,7 +22,6 @@ EXPLAINED = {
     ("B301", "projections/workers.py"): "what a child process of our own sends through a pipe",
     ("B403", "projections/workers.py"): "as B301",
     ("B323", "deploy/scripts/probe.py"): "asks the same machine, by an address the certificate need not name",
-    ("B310", "tools/load/own_service.py"): "the URL is that of the service it has started itself",
 }
 
 
