@@ -60,9 +60,9 @@ class Upkeep:
         return bool(state), MISSING if state else "opening"
 
     def _run(self) -> None:
-        self._maintain()
         self._open()
         self.tried = True
+        self._maintain()  # a process of its own, which is not to compete with the start
         due_s = time.monotonic() + EVERY_S
         # again and again, as what could be searched once may not be any more, and vectors may bring the need of a model
         while not self._over.wait(AGAIN_S if self._trouble else EVERY_S):
