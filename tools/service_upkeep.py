@@ -10,8 +10,10 @@ from pathlib import Path
 from session_mgmt_mcp.adapters.claude_code.capture import MAINTAINED
 from session_mgmt_mcp.core.errors import SessionMgmtError, ViewsBehindError
 from session_mgmt_mcp.projections.meaning import LOADED, UNNEEDED
+from session_mgmt_mcp.projections.protocol import views_folder
 from session_mgmt_mcp.tools import maintenance
 from session_mgmt_mcp.tools.app import App
+from session_mgmt_mcp.tools.published import Published
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ class Upkeep:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._published = Published(app.log, views_folder(app.folder))
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
         self._trouble = "opening"  # what anybody may read
@@ -69,7 +72,7 @@ class Upkeep:
             self._open()
             if time.monotonic() >= due_s:
                 due_s = time.monotonic() + EVERY_S
-                if maintenance_is_due(self._app.folder, time.time()):
+                if maintenance_is_due(self._app.folder, time.time()) or self._is_much_unpublished():
                     self._maintain()
                 if os.getpid() == 1:
                     reap_orphans()
@@ -79,6 +82,13 @@ class Upkeep:
             maintenance.start(str(self._app.folder))
         except RuntimeError as error:  # no thread can be had: the next time is another try
             logger.error("maintenance was not started: %s", error)
+
+    def _is_much_unpublished(self) -> bool:
+        """Whether the views lack so much that it counts: until it is published, every searching process holds it in memory."""
+        with contextlib.suppress(SessionMgmtError, OSError):
+            published = self._published.positions()["query"]
+            return self._app.log.head().position - published >= maintenance.DUE_EVENTS
+        return False
 
     def _open(self) -> bool:
         try:

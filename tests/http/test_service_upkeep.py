@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 
@@ -89,9 +90,10 @@ class Views:
 
 
 class App:
-    def __init__(self, views: Views) -> None:
+    def __init__(self, views: Views, events: int = 0) -> None:
         self.views = views
-        self.folder = "/nowhere"
+        self.folder = Path("/nowhere")
+        self.log = SimpleNamespace(log_id="a log", head=lambda: SimpleNamespace(position=events))
 
 
 @pytest.fixture
@@ -176,3 +178,11 @@ def test_a_model_that_cannot_be_had_is_announced_and_keeps_nobody_out(
     assert upkeep.check_model() == (True, said)
     views.answered.clear()  # its memory was given back: what was found out stands
     assert upkeep.check_model() == (True, said)
+
+
+def test_many_events_that_no_view_holds_are_published_before_their_time() -> None:
+    few, many = (
+        Upkeep(App(Views(), events))._is_much_unpublished()  # type: ignore[arg-type]
+        for events in (maintenance.DUE_EVENTS - 1, maintenance.DUE_EVENTS)
+    )
+    assert (few, many) == (False, True)
