@@ -1,5 +1,6 @@
 """Who serves this client: this process as its folder's host, another server that is it already, or this one alone."""
 
+import contextlib
 import os
 import threading
 import time
@@ -77,7 +78,8 @@ class Sharing:
     def stand_in(self) -> None:
         """The host died while nothing was due here: take its place if it is free. Loads nothing, waits for nothing."""
         if not (self._alone or self._take_lock()):
-            threading.Thread(target=self._try_again, name="stand-in", daemon=True).start()
+            with contextlib.suppress(RuntimeError):  # no thread can be had; the next request finds somebody
+                threading.Thread(target=self._try_again, name="stand-in", daemon=True).start()
 
     def _try_again(self) -> None:
         """The system may close a dead host's sockets before it lets go of its lock."""

@@ -5,7 +5,10 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from session_mgmt_mcp.adapters.http.limits import Limits
+from session_mgmt_mcp.adapters.http.work import Work
 from session_mgmt_mcp.core.access import AccessError
+from session_mgmt_mcp.core.config_table import ServiceSettings
 
 JSON_POST = (("host", "localhost:8000"), ("content-type", "application/json"))
 
@@ -78,3 +81,20 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     message = await receive()
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": message.get("body", b"")})
+
+
+def limited(app: Any = echo, **settings: Any) -> Limits:
+    """`app` behind the limits of a request, with these settings."""
+    chosen = ServiceSettings(**settings)
+    return Limits(app, lambda: chosen)
+
+
+def at_work(app: Any = echo, wait_s: float = 5.0, **settings: Any) -> Work:
+    """`app` behind the limits of the room there is, with these settings."""
+    chosen = ServiceSettings(**settings)
+    return Work(app, lambda: chosen, wait_s)
+
+
+def answered(app: Any, headers: tuple[tuple[str, str], ...] = JSON_POST, **what: Any) -> Answer:
+    """The answer to one request, from a loop of its own."""
+    return asyncio.run(ask(app, scope_of(headers=headers, **what)))
