@@ -124,6 +124,13 @@ def test_prometheus_finds_the_service_under_the_name_its_settings_have() -> None
     assert {f"/etc/prometheus/{path}" for path in needed} <= mounted
 
 
+def test_data_and_backups_are_volumes_where_the_image_has_folders_of_its_user() -> None:
+    mounted = {volume.split(":")[1] for volume in service("app")["volumes"]}
+    dockerfile = (DEPLOY / "docker" / "Dockerfile").read_text()
+    (made,) = re.findall(r"install -d -m 0700 -o 10001 -g 10001 (.+?) \\", dockerfile)
+    assert mounted == set(made.split())
+
+
 def test_dclint_finds_nothing() -> None:
     run(program("dclint"), "-c", FOLDER / ".dclintrc.yaml", FOLDER)
 

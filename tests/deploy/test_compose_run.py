@@ -176,6 +176,61 @@ def test_an_upgrade_and_a_restart_under_load_lose_nothing_and_fail_no_request_fo
         assert text in _found(client, text)
 
 
+RESTORE = "/usr/local/lib/session-mgmt/restore.sh"
+
+
+def test_a_backup_is_restored_as_the_readme_says_and_what_was_there_stays_beside(stack: Stack) -> None:
+    ours = ("exec", "-T", "app", "session-mgmt-mcp")
+    stack.secrets()
+    stack.up()
+    assert stack.client().call("remember", {"text": "the kiln is fired on Thursdays"}).status == 200
+    key = json.loads(
+        stack.compose(*ours, "keys", "create", "mira", "--role", "reader", "--all-projects", "--json")
+    )
+    stack.compose(*ours, "backup", "/backups/session-mgmt", "--keep", "30", "--keep-days", "30")
+    stack.compose(*ours, "backup", "/backups/session-mgmt", "--verify")
+    assert stack.client().call("remember", {"text": "a note after the backup"}).status == 200
+    stack.compose("stop", "app")
+    assert stack.client().ask("GET", "/health").status == 502
+    restore = (
+        "run",
+        "--rm",
+        "--no-deps",
+        "-T",
+        "--entrypoint",
+        RESTORE,
+        "app",
+        "--from",
+        "/backups/session-mgmt",
+    )
+    assert "left as it was" in stack.compose(*restore, check=False)  # nobody said yes
+    stack.compose(*restore, "--yes")
+    stack.up()
+    client = stack.client()
+    assert "fired on Thursdays" in _found(client, "kiln")
+    assert "after the backup" not in _found(client, "note")
+    assert "fired on Thursdays" in _found(client._replace(key=key["text"]), "kiln")  # keys stay
+    beside = stack.compose("exec", "-T", "app", "bash", "-c", "ls -d /data/session-mgmt.before-*/FORMAT.json")
+    assert beside.count("\n") == 1
+
+
+def test_a_damaged_backup_is_not_restored_in_the_container(stack: Stack) -> None:
+    stack.secrets()
+    stack.up()
+    assert stack.client().call("remember", {"text": "the kiln is fired on Thursdays"}).status == 200
+    stack.compose("exec", "-T", "app", "session-mgmt-mcp", "backup", "/backups/session-mgmt")
+    spoil = "for f in $(find /backups/session-mgmt/objects -type f); do chmod 600 $f; : >$f; done"
+    stack.compose("exec", "-T", "app", "bash", "-c", spoil)
+    stack.compose("stop", "app")
+    said = stack.compose(
+        "run", "--rm", "--no-deps", "-T", "--entrypoint", RESTORE, "app",
+        "--from", "/backups/session-mgmt", "--yes", check=False,
+    )  # fmt: skip
+    assert "damaged" in said
+    stack.up()
+    assert "fired on Thursdays" in _found(stack.client(), "kiln")
+
+
 def test_prometheus_scrapes_the_service_with_a_key_of_its_own(
     stack: Stack, docker: tuple[Engine, dict[str, str]]
 ) -> None:

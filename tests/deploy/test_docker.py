@@ -57,11 +57,14 @@ def copied() -> list[str]:
     return [path for rest in values("COPY") if "--from=" not in rest for path in rest.split()[:-1]]
 
 
-def test_the_image_has_one_user_to_whom_the_data_belong() -> None:
+def test_the_image_has_one_user_to_whom_the_data_and_the_backups_belong() -> None:
     assert [rest for word, rest in last_stage() if word == "USER"] == [f"{UID}:{UID}"]
     made = " ".join(rest for word, rest in last_stage() if word == "RUN")
     assert f"groupadd --gid {UID} " in made and f"useradd --uid {UID} --gid {UID} " in made
-    assert f"install -d -m 0700 -o {UID} -g {UID} {environment()['SESSION_MGMT_DATA_DIR']}" in made
+    # Below the volume, not the volume: a restore puts another folder in its place.
+    volume = str(Path(environment()["SESSION_MGMT_DATA_DIR"]).parent)
+    assert values("VOLUME") == [volume]
+    assert f"install -d -m 0700 -o {UID} -g {UID} {volume} /backups " in made
 
 
 def test_the_base_is_one_that_can_be_named_and_is_pinned() -> None:
@@ -216,6 +219,16 @@ def test_the_image_carries_the_health_check_and_asks_it() -> None:
     assert f'CMD ["{placed[0]}"]' in values("HEALTHCHECK")[0]
     made = " ".join(rest for word, rest in last_stage() if word == "RUN")
     assert f"chmod 0755 {placed[0]}" in made  # the clone's mode may be for its owner alone
+
+
+def test_the_image_carries_the_restore_script_and_what_it_needs() -> None:
+    (placed,) = [rest.split() for rest in values("COPY") if "restore.sh" in rest]
+    needed = re.findall(
+        r'^\. "\$\(dirname "\$0"\)/(\S+)"$', (DEPLOY / "scripts/restore.sh").read_text(), re.MULTILINE
+    )
+    assert {Path(path).name for path in placed[:-1]} == {"restore.sh", *needed}
+    made = " ".join(rest for word, rest in last_stage() if word == "RUN")
+    assert re.search(rf"chmod 0755 .*{placed[-1].rstrip('/')} {placed[-1]}\*\.sh", made)
 
 
 def ignored(path: str) -> bool:

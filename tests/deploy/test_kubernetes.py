@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from docker_kit import DEPLOY, ROOT, program, run
-from kubernetes_kit import FOLDER, OVERLAYS, Manifest, build, named, of_kind, pod, prepared, values_of
+from kubernetes_kit import BUILT, FOLDER, OVERLAYS, Manifest, build, named, of_kind, pod, prepared, values_of
 
 from session_mgmt_mcp.adapters.http.front import MCP_PATH, METRICS_PATH
 from session_mgmt_mcp.core.config import TABLE, load
@@ -55,8 +55,8 @@ def test_no_secret_is_in_the_repository() -> None:
 def test_without_its_key_an_overlay_is_not_built(tmp_path: Path) -> None:
     folder = prepared(tmp_path)
     for overlay in OVERLAYS:
-        (folder / "overlays" / overlay / "secrets/admin-key").unlink()
-        done = run(program("kubectl"), "kustomize", folder / "overlays" / overlay, check=False)
+        (folder / overlay / "secrets/admin-key").unlink()
+        done = run(program("kubectl"), "kustomize", folder / overlay, check=False)
         assert done.returncode != 0
         assert "admin-key" in done.stderr
 
@@ -200,7 +200,38 @@ def test_the_pod_runs_as_the_images_user_with_nothing_it_does_not_need(objects: 
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_restore_finds_the_volumes_the_image_and_the_folder_of_the_service(folder: Path) -> None:
+    (job,) = build(folder, "restore")
+    objects = build(folder, "overlays/production")
+    (workload,) = of_kind(objects, "StatefulSet")
+    spec, service = job["spec"]["template"]["spec"], pod(objects)["spec"]
+    templates = workload["spec"]["volumeClaimTemplates"]
+    claims = {f"{found['metadata']['name']}-{workload['metadata']['name']}-0" for found in templates}
+    assert {found["claimName"] for found in values_of(spec, "persistentVolumeClaim")} == claims
+    assert spec["securityContext"] == service["securityContext"]
+    (container,) = spec["containers"]
+    assert container["image"] == service["containers"][0]["image"]
+    assert job["metadata"]["namespace"] == workload["metadata"]["namespace"]
+    mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    beside = {
+        mount["name"]: mount["mountPath"] for each in service["containers"] for mount in each["volumeMounts"]
+    }
+    assert mounted.items() <= beside.items()
+    (config,) = of_kind(objects, "ConfigMap")
+    dockerfile = (DEPLOY / "docker" / "Dockerfile").read_text()
+    assert f"SESSION_MGMT_DATA_DIR={config['data']['SESSION_MGMT_DATA_DIR']} " in dockerfile
+    assert (
+        f"COPY deploy/scripts/restore.sh deploy/scripts/common.sh {os.path.dirname(container['command'][0])}/"
+        in dockerfile
+    )
+    backup = next(each for each in service["containers"] if each["name"] == "backup")
+    assert container["args"][1] in backup["args"][0]
+    # Its pod is no pod of the service: the StatefulSet would take it for its own, and clients would be sent to it.
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    assert not workload["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+@pytest.mark.parametrize("overlay", BUILT)
 def test_the_api_s_schema_accepts_every_object(folder: Path, overlay: str, tmp_path: Path) -> None:
     built = tmp_path / "built.yaml"
     objects = [
@@ -212,10 +243,10 @@ def test_the_api_s_schema_accepts_every_object(folder: Path, overlay: str, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("overlay", BUILT)
 def test_the_security_rules_find_nothing(folder: Path, overlay: str, tmp_path: Path) -> None:
     built = tmp_path / "built.yaml"
-    built.write_text(run(program("kubectl"), "kustomize", folder / "overlays" / overlay).stdout)
+    built.write_text(run(program("kubectl"), "kustomize", folder / overlay).stdout)
     done = run(
         program("checkov"), "--framework", "kubernetes", "--skip-download", "--compact", "--quiet",
         "--skip-check", LEFT_OUT, "--file", built, check=False, cwd=tmp_path,

@@ -9,7 +9,8 @@ import yaml
 from docker_kit import DEPLOY, program, run
 
 FOLDER = DEPLOY / "kubernetes"
-OVERLAYS = ("dev", "production")
+OVERLAYS = ("overlays/dev", "overlays/production")
+BUILT = (*OVERLAYS, "restore")
 SECRETS = {
     "overlays/dev/secrets/admin-key": "smk_" + "a" * 12 + "_" + "b" * 64,
     "overlays/production/secrets/admin-key": "smk_" + "c" * 12 + "_" + "d" * 64,
@@ -35,9 +36,9 @@ def prepared(folder: Path) -> Path:
     return to
 
 
-def build(folder: Path, overlay: str) -> list[Manifest]:
-    """Every object of an overlay."""
-    built = run(program("kubectl"), "kustomize", folder / "overlays" / overlay).stdout
+def build(folder: Path, kustomization: str) -> list[Manifest]:
+    """Every object of a kustomization."""
+    built = run(program("kubectl"), "kustomize", folder / kustomization).stdout
     return [found for found in yaml.safe_load_all(built) if found]
 
 
