@@ -1,7 +1,7 @@
 """What every importer of histories needs: the report, and batches that are redacted and appended beside the reading."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,12 @@ from session_mgmt_mcp.core.ignore_contents import Contents
 from session_mgmt_mcp.core.ports import EventLog
 
 _SAMPLES_MAX = 20
+# Read and redacted at once: the search for secrets costs the same few milliseconds again for each batch.
+_BATCH_EVENTS = 2000
+_BATCH_BYTES = 4 << 20
+# Appended at once: hooks wait meanwhile.
+_APPEND_EVENTS = 500
+_APPEND_BYTES = 1 << 20
 
 
 class ErrorSample(msgspec.Struct, frozen=True):
@@ -122,13 +128,9 @@ class Batches:
         report: ImportReport,
         redact: Callable[[bytes], bytes],
         redact_many: Callable[[list[bytes]], list[bytes]] | None,
-        *,
-        events_max: int = 500,
-        bytes_max: int = 1 << 20,
     ) -> None:
         self._log, self._report = log, report
         self._redact, self._redact_many = redact, redact_many
-        self._events_max, self._bytes_max = events_max, bytes_max
         self._batch: list[Pending] = []
         self._bytes = 0
         self._unknown: Counter[str] = Counter()
@@ -137,7 +139,7 @@ class Batches:
 
     @property
     def full(self) -> bool:
-        return len(self._batch) >= self._events_max or self._bytes >= self._bytes_max
+        return len(self._batch) >= _BATCH_EVENTS or self._bytes >= _BATCH_BYTES
 
     def add(self, event: NewEvent, unknown: str = "") -> None:
         self._batch.append(Pending(event, unknown))
@@ -174,16 +176,30 @@ class Batches:
         self._report.unknown_by_type = dict(self._unknown.most_common())
 
     def _append(self, batch: list[Pending]) -> list[Receipt]:
-        events = self._redacted([pending.event for pending in batch])
-        if not events:
-            return []
-        apart, events = with_blobs_apart(events, self._log)
-        return self._log.append([*apart, *events], dedupe=True)[len(apart) :]
+        receipts: list[Receipt] = []
+        for events in _portions(self._redacted([pending.event for pending in batch])):
+            apart, rest = with_blobs_apart(events, self._log)
+            receipts += self._log.append([*apart, *rest], dedupe=True)[len(apart) :]
+        return receipts
 
     def _redacted(self, events: list[NewEvent]) -> list[NewEvent]:
         payloads = [event.payload for event in events]
         kept = self._redact_many(payloads) if self._redact_many else list(map(self._redact, payloads))
         return [event._replace(payload=payload) for event, payload in zip(events, kept, strict=True)]
+
+
+def _portions(events: list[NewEvent]) -> Iterator[list[NewEvent]]:
+    """The events in order, parted into what is appended at once."""
+    portion: list[NewEvent] = []
+    size = 0
+    for event in events:
+        portion.append(event)
+        size += len(event.payload)
+        if len(portion) >= _APPEND_EVENTS or size >= _APPEND_BYTES:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
 
 
 def with_blobs_apart(events: list[NewEvent], log: EventLog) -> tuple[list[NewEvent], list[NewEvent]]:

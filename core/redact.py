@@ -47,11 +47,12 @@ def redact_counted(payload: bytes) -> "tuple[bytes, dict[str, int]]":
         from session_mgmt_mcp.core.redact_spans import plainly_written
 
         plain = plainly_written(payload)
-    if _suspicion(plain) is None:
+    suspected = _suspicion(plain)
+    if suspected is None:
         return payload, {}
     from session_mgmt_mcp.core.redact_spans import taken_out  # needs `re`: 9 ms
 
-    redacted, counts = taken_out(plain, _suspicion)
+    redacted, counts = taken_out(plain, suspected, _suspicion)
     return (redacted, counts) if counts else (payload, counts)
 
 

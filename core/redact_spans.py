@@ -43,17 +43,20 @@ def plainly_written(payload: bytes) -> bytes:
 
 
 def taken_out(
-    payload: bytes, suspicion: "Callable[[bytes], Suspicion | None]"
+    payload: bytes, suspected: "Suspicion | None", suspicion: "Callable[[bytes], Suspicion | None]"
 ) -> tuple[bytes, dict[str, int]]:
-    """The payload without what is secret in it, and how many secrets each rule took out."""
+    """The payload without what is secret in it, and how many secrets each rule took out.
+
+    `suspected`: what `suspicion` says of the payload.
+    """
     counts: dict[str, int] = {}
     # what stands beside a mark may only now look like a secret, so go on until nothing does; each round shortens the rest
     for _ in range(_ROUNDS_MAX):
-        suspected = suspicion(payload)
         spans = _spans(payload, *suspected) if suspected else []
         if not spans:
             break
         payload = _replace(payload, spans, counts)
+        suspected = suspicion(payload)
     return payload, counts
 
 

@@ -40,7 +40,7 @@ __all__ = ["Bookmarks", "ErrorSample", "ImportReport", "Progress", "find_transcr
 
 ASSISTANT = "claude-code"
 SCHEMA_VERSION = 1
-_SAVE_EVERY_APPENDS = 64
+_SAVE_EVERY_BATCHES = 16
 _HEAD_BYTES = 256 << 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -103,7 +103,7 @@ class _Import:
         self._time_us = 0  # of the last record of this file that has one
         self._marks: dict[Path, Bookmark] = {}  # of lines in the batch, or before it
         self._noise: Counter[str] = Counter()
-        self._files_total = self._bytes_total = self._bytes_done = self._appends = 0
+        self._files_total = self._bytes_total = self._bytes_done = self._settled_batches = 0
         self._stopped = False
 
     def files(self, paths: list[Path]) -> None:
@@ -225,8 +225,8 @@ class _Import:
         """Move the bookmarks over what is durable."""
         if self._bookmarks is not None:
             self._bookmarks.advance(marks)
-            self._appends += 1
-            if self._appends % _SAVE_EVERY_APPENDS == 0:
+            self._settled_batches += 1
+            if self._settled_batches % _SAVE_EVERY_BATCHES == 0:
                 self._bookmarks.save()
         if self._progress is not None:
             self._progress(where)

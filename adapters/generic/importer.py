@@ -27,9 +27,6 @@ from session_mgmt_mcp.core.ports import EventLog
 
 SCHEMA_VERSION = 1
 STDIN = "-"
-# Records are small: larger batches than a transcript's, of which each costs one wait for the disk.
-_BATCH_EVENTS = 4000
-_BATCH_BYTES = 4 << 20
 _SNIFFED_BYTES = 256 << 10
 _SNIFFED_LINES = 3
 _SIGNS = frozenset({"session", "text"})
@@ -114,9 +111,7 @@ class _Import:
         rules: Rules | None,
     ) -> None:
         self.report = ImportReport()
-        self._batches = Batches(
-            log, self.report, redact, redact_many, events_max=_BATCH_EVENTS, bytes_max=_BATCH_BYTES
-        )
+        self._batches = Batches(log, self.report, redact, redact_many)
         self._progress = progress
         self._ignoring = Ignoring(rules)
         self._noise: Counter[str] = Counter()

@@ -136,9 +136,9 @@ def test_a_batch_may_be_redacted_at_once(log: MemoryLog, tmp_path: Path) -> None
         batches.append(len(payloads))
         return [payload.replace(b"say", b"***") for payload in payloads]
 
-    path = write(tmp_path / f"{S1}.jsonl", *(record(f"u-{n}") for n in range(501)))
-    assert counts(run(log, path, redact_many=many)) == (501, 501, 0, 0, 0)
-    assert batches == [500, 1]
+    path = write(tmp_path / f"{S1}.jsonl", *(record(f"u-{n}") for n in range(2001)))
+    assert counts(run(log, path, redact_many=many)) == (2001, 2001, 0, 0, 0)
+    assert batches == [2000, 1]
     assert all(b"*** u-" in event.payload and b"say" not in event.payload for event in log.events)
 
 
@@ -293,20 +293,20 @@ def test_appends_are_batched_by_count_and_by_bytes(log: MemoryLog, tmp_path: Pat
 
 
 def test_progress_ends_at_the_whole(log: MemoryLog, tmp_path: Path) -> None:
-    path = write(tmp_path / f"{S1}.jsonl", *(record(f"u-{n}") for n in range(600)))
+    path = write(tmp_path / f"{S1}.jsonl", *(record(f"u-{n}") for n in range(2100)))
     seen: list[Progress] = []
     run(log, path, progress=seen.append)
     size = path.stat().st_size
-    assert seen[-1] == Progress(1, 1, size, size, 600)
-    assert [p.read for p in seen] == [500, 600] and 0 < seen[0].bytes < size
+    assert seen[-1] == Progress(1, 1, size, size, 2100)
+    assert [p.read for p in seen] == [2000, 2100] and 0 < seen[0].bytes < size
 
 
 def test_stopping_reports_what_was_done_and_the_next_import_completes_it(
     log: MemoryLog, tmp_path: Path
 ) -> None:
-    path = write(tmp_path / f"{S1}.jsonl", *(record(f"u-{n}") for n in range(1200)))
-    assert counts(run(log, path, stop=lambda: True)) == (500, 500, 0, 0, 0)
-    assert counts(run(log, path)) == (1200, 700, 500, 0, 0)
+    path = write(tmp_path / f"{S1}.jsonl", *(record(f"u-{n}") for n in range(2400)))
+    assert counts(run(log, path, stop=lambda: True)) == (2000, 2000, 0, 0, 0)
+    assert counts(run(log, path)) == (2400, 400, 2000, 0, 0)
 
 
 @pytest.mark.parametrize(

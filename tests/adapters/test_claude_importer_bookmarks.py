@@ -109,16 +109,18 @@ def test_nothing_is_bookmarked_before_its_append_is_acknowledged(
 ) -> None:
     class Refusing(MemoryLog):
         def append(self, events: Any, *, dedupe: bool = True) -> Any:
-            if self.appends == 1:
+            if self.appends == 5:
                 raise RuntimeError("not durable")
             return super().append(events, dedupe=dedupe)
 
     refusing = Refusing()
-    append(transcript, b"".join(line(f"n-{n}") for n in range(700)))
+    append(transcript, b"".join(line(f"n-{n}") for n in range(2600)))
     with pytest.raises(RuntimeError, match="not durable"):
         follow(refusing, transcript, store)
-    assert refusing.head().position == 500
-    assert follow(log, transcript, store).read == 202  # the first 500 are bookmarked, the rest is not
+    assert refusing.head().position == 2500
+    assert (
+        follow(log, transcript, store).read == 602
+    )  # the first batch of 2,000 is bookmarked, half of one is not
 
 
 def test_losing_the_bookmarks_costs_reading_and_nothing_else(

@@ -5,9 +5,19 @@ import json
 import uuid
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from secret_samples import LOOK_ALIKES, _mixed, payloads
 
-from session_mgmt_mcp.core.entropy import assigned, entropy, redact_thorough, redact_thorough_many
+from session_mgmt_mcp.core.entropy import (
+    _CANDIDATE,
+    _SOUGHT,
+    _candidates,
+    assigned,
+    entropy,
+    redact_thorough,
+    redact_thorough_many,
+)
 
 HEX40 = hashlib.sha1(b"mill").hexdigest()
 SECRETS = [
@@ -69,3 +79,12 @@ def test_a_batch_gives_what_each_payload_gives() -> None:
 
 def test_entropy_is_that_of_the_bytes() -> None:
     assert (entropy(b""), entropy(b"aaaa"), entropy(b"abab"), entropy(bytes(range(16)))) == (0, 0, 1, 4)
+
+
+_PARTS = [*_SOUGHT, b"Key", b"SECRET", b"=", b": ", b'":"', b" ", b"_", b"Zq8vN2xR4tY6wB1k", b"x", b"\n"]
+
+
+@given(st.lists(st.sampled_from(_PARTS), max_size=12).map(b"".join))
+def test_candidates_are_those_the_pattern_alone_finds(payload: bytes) -> None:
+    found = [match.span() for match in _candidates(payload)]
+    assert found == [match.span() for match in _CANDIDATE.finditer(payload)]
