@@ -80,6 +80,9 @@ class Rules:
         """The first pattern that a path matches, "" if there is none. A relative path is taken as of `folder`."""
         if not path or not self.paths:
             return ""
+        name = path.rsplit("/", 1)[-1]
+        if name not in ("", ".", "..") and not self._of_name(path):
+            return ""  # most of them
         path = os.path.normpath(os.path.join(folder or "/", path))
         return next((pattern for pattern in self._of_name(path) if matches(pattern, path)), "")
 
@@ -98,12 +101,14 @@ class Rules:
     def named_in(self, payload: bytes) -> bool:
         """Whether a payload of JSON names an ignored file, as far as can be told without parsing it. Misses none."""
         seen = 0
-        folder = os.fsdecode(string_after(payload, b'"cwd"'))
+        folder: str | None = None
         for marker in _MARKERS:
             at = payload.find(marker)
             while at >= 0:
                 for path in _paths_after(payload, at + len(marker)):
                     seen += 1
+                    if folder is None:
+                        folder = os.fsdecode(string_after(payload, b'"cwd"'))
                     if seen > _PATHS_MAX or self.path(path, folder):
                         return True
                 at = payload.find(marker, at + 1)
