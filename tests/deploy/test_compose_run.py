@@ -191,7 +191,7 @@ def test_a_backup_is_restored_as_the_readme_says_and_what_was_there_stays_beside
     stack.compose(*ours, "backup", "/backups/session-mgmt", "--verify")
     assert stack.client().call("remember", {"text": "a note after the backup"}).status == 200
     stack.compose("stop", "app")
-    assert stack.client().ask("GET", "/health").status == 502
+    assert stack.client().ask("GET", "/health").status == 503
     restore = (
         "run",
         "--rm",

@@ -201,7 +201,8 @@ def test_the_pod_runs_as_the_images_user_with_nothing_it_does_not_need(objects: 
 
 
 def test_a_restore_finds_the_volumes_the_image_and_the_folder_of_the_service(folder: Path) -> None:
-    (job,) = build(folder, "restore")
+    built = build(folder, "restore")
+    (job,), (policy,) = of_kind(built, "Job"), of_kind(built, "NetworkPolicy")
     objects = build(folder, "overlays/production")
     (workload,) = of_kind(objects, "StatefulSet")
     spec, service = job["spec"]["template"]["spec"], pod(objects)["spec"]
@@ -229,6 +230,10 @@ def test_a_restore_finds_the_volumes_the_image_and_the_folder_of_the_service(fol
     # Its pod is no pod of the service: the StatefulSet would take it for its own, and clients would be sent to it.
     labels = job["spec"]["template"]["metadata"]["labels"]
     assert not workload["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    assert (
+        not policy["spec"]["podSelector"]["matchLabels"].items() <= pod(objects)["metadata"]["labels"].items()
+    )
 
 
 @pytest.mark.parametrize("overlay", BUILT)
