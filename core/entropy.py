@@ -97,7 +97,7 @@ def assigned(payload: bytes) -> tuple[bytes, int]:
 
 
 def _candidates(payload: bytes) -> "Iterator[re.Match[bytes]]":
-    """`_CANDIDATE.finditer`, but its words are looked for by themselves: twenty times as fast as `re` alone."""
+    """`_CANDIDATE.finditer`, but its words are looked for by themselves: ten times as fast as `re` alone."""
     lowered = payload.lower()
     places = []
     for word in _SOUGHT:

@@ -68,8 +68,8 @@ def import_files(
     each record by its time (µs since the epoch; of one without a time, that of the record before it in this run, or
     now); what it leaves out counts as noise, and so do records of projects that `rules` ignore; what stands in files they
     ignore is replaced. Raises InputError,
-    and what `EventLog.append` and `Bookmarks.save` raise; everything acknowledged before stays appended and
-    bookmarked.
+    and what `EventLog.append` and `Bookmarks.save` raise; everything acknowledged before stays appended, and
+    whole batches of it bookmarked.
     """
     run = _Import(log, redact, redact_many, progress, bookmarks, stop, leave_out, rules)
     run.files(find_transcripts(paths))
