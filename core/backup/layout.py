@@ -1,5 +1,6 @@
 """What lies in a backup and under which names: its identity, snapshots, forgotten payloads (FORMAT.md)."""
 
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ import msgspec
 
 from session_mgmt_mcp.core.backup.store import ObjectStore, get
 from session_mgmt_mcp.core.envelope import now_us
-from session_mgmt_mcp.core.errors import FormatTooNewError, InputError, LogCorruptError
+from session_mgmt_mcp.core.errors import DestinationError, FormatTooNewError, InputError, LogCorruptError
 from session_mgmt_mcp.core.events import PayloadForgotten
 from session_mgmt_mcp.core.log.durable import sha256
 from session_mgmt_mcp.core.log.manifest import SegmentEntry
@@ -105,17 +106,12 @@ def object_name(digest: str) -> str:
 
 
 def identify(store: ObjectStore) -> Identity | None:
-    """Whose backup this is; None for an empty place. Raises InputError for a foreign one, LogCorruptError."""
-    try:
-        raw = get(store, IDENTITY)
-    except FileNotFoundError:
-        foreign = next((o.name for o in store.list() if not _LEFTOVER.fullmatch(o.name)), None)
-        if foreign is None:
-            return None
-        raise InputError(
-            f"{store.url} holds {foreign} and no {IDENTITY}: no backup of this program, left as it is; "
-            "name an empty or new place"
-        ) from None
+    """Whose backup this is; None for an empty place. Raises InputError for a foreign one, LogCorruptError,
+    DestinationError.
+    """
+    raw = _identity(store)
+    if raw is None:
+        return None
     found = _decode(raw, Identity, f"{store.url}/{IDENTITY}")
     if found.format != _FORMAT:
         raise InputError(f"{store.url} is a backup of another program; name an empty or new place")
@@ -124,6 +120,23 @@ def identify(store: ObjectStore) -> Identity | None:
             f"{store.url} is in format {found.version}, this program reads up to {VERSION}: upgrade session-mgmt-mcp"
         )
     return found
+
+
+def _identity(store: ObjectStore) -> bytes | None:
+    """What BACKUP.json holds; None for an empty place. Raises InputError where other things lie there without it."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            return get(store, IDENTITY)
+        names = [o.name for o in store.list() if not _LEFTOVER.fullmatch(o.name)]
+        if not names:
+            return None
+        if IDENTITY not in names:
+            raise InputError(
+                f"{store.url} holds {names[0]} and no {IDENTITY}: no backup of this program, left as it is; "
+                "name an empty or new place"
+            )
+        # another backup has made it this moment
+    raise DestinationError(f"{store.url} lists {IDENTITY} and does not give it; check that place")
 
 
 def claim(store: ObjectStore, log_id: str, origin: str) -> None:

@@ -91,7 +91,7 @@ def _is_over(mark: re.Match[str]) -> bool:
     if there != here:
         return False
     pid = int(mark[4])
-    return mark[0] not in _MINE if pid == os.getpid() else not is_alive(pid)
+    return mark[0].removesuffix(mark[5] or "") not in _MINE if pid == os.getpid() else not is_alive(pid)
 
 
 def is_alive(pid: int) -> bool:

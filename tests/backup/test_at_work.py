@@ -15,7 +15,7 @@ from session_mgmt_mcp.core.backup import create as create_module
 from session_mgmt_mcp.core.backup import running
 from session_mgmt_mcp.core.backup.check import check
 from session_mgmt_mcp.core.backup.create import create
-from session_mgmt_mcp.core.backup.layout import list_snapshots
+from session_mgmt_mcp.core.backup.layout import IDENTITY, identify, list_snapshots
 from session_mgmt_mcp.core.backup.purge import purge
 from session_mgmt_mcp.core.backup.retain import Keep
 from session_mgmt_mcp.core.backup.running import adding, alone
@@ -179,8 +179,11 @@ def test_marks_of_the_dead_count_no_longer(tmp_path: Path) -> None:
         assert not is_alone
 
 
-def test_two_backups_at_once_both_succeed(tmp_path: Path) -> None:
-    store = memory_store()
+@pytest.mark.parametrize(
+    "kind", ["local", "files"]
+)  # readers of one file in fsspec's memory share its cursor
+def test_backups_at_once_all_succeed(tmp_path: Path, kind: str) -> None:
+    store = make_store(kind, tmp_path)
     with sealed_and_open(tmp_path / "data") as log:
         threads = [threading.Thread(target=create, args=(log, store)) for _ in range(3)]
         for thread in threads:
@@ -209,3 +212,31 @@ def test_a_snapshot_that_is_purged_while_it_is_restored_is_restored_purged(tmp_p
         create(log, store)
         _, events = restored(PurgedMeanwhile(store, 0, after=False), tmp_path / "back")
     assert [e.position for e in events if e.payload is None] == [2]
+
+
+def test_a_place_that_another_backup_claims_this_moment_is_no_foreign_one(tmp_path: Path) -> None:
+    class Late(FailingStore):
+        """Made between the look for it and the look around."""
+
+        def blocks(self, name: str) -> Iterator[bytes]:
+            if name == IDENTITY and not self.calls:
+                self.calls = 1
+                raise FileNotFoundError(name)
+            return super().blocks(name)
+
+    store = memory_store()
+    with sealed_and_open(tmp_path / "data") as log:
+        create(log, store)
+        found = identify(Late(store, 0, after=False))
+        assert found is not None and found.log_id == log.log_id
+
+
+def test_a_mark_of_this_process_that_has_not_its_name_yet_stays() -> None:
+    store = memory_store()
+    with adding(store):
+        (mark,) = store.list("running")
+        unfinished = f"{mark.name}.00ff.tmp"
+        store.put(unfinished, [b"\n"])
+        with alone(store, wait_s=0.0) as is_alone:
+            assert not is_alone
+        assert unfinished in [stored.name for stored in store.list("running")]
