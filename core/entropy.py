@@ -30,9 +30,13 @@ MIXED_BITS_MIN = 4.5
 _MARK = b"[redacted:" + NAME.encode() + b"]"
 
 _QUOTE = rb"(?:\\{0,8}[\"'`])"
-_SOUGHT = tuple(b"key token secret passw pwd cred auth _pat".split())
+_STEMS = (b"key", b"token", b"secret", b"passw", b"pwd", b"cred", b"auth")
+_SOUGHT = (*_STEMS, b"_pat")
+_ANY_STEM = b"|".join(_STEMS)
 _CANDIDATE = re.compile(
-    rb"(?i:(?:key|token|secret|passw|pwd|cred|auth)[A-Za-z0-9_-]{0,24}|_pat)"
+    rb"(?i:(?:"
+    + _ANY_STEM
+    + rb")[A-Za-z0-9_-]{0,24}|_pat)"
     + _QUOTE
     + rb"{0,2}[ \t]{0,4}(?::=|=>|=|:)[ \t]{0,4}"
     rb"(?i:bearer |basic |token )?"
@@ -41,7 +45,7 @@ _CANDIDATE = re.compile(
 )
 # the same for the batch search of RE2, where as much or more is let through
 SUSPICION = (
-    r"(?:(?:key|token|secret|passw|pwd|cred|auth)[a-z0-9_-]{0,24}|_pat)[\\\"'` \t]{0,24}[=:][=>\\\"'` \t]{0,24}"
+    r"(?:(?:" + _ANY_STEM.decode() + r")[a-z0-9_-]{0,24}|_pat)[\\\"'` \t]{0,24}[=:][=>\\\"'` \t]{0,24}"
     r"(?:bearer |basic |token )?[\\\"'`]{0,20}[a-z0-9+/_.~-]{16}"
 )
 _WORD = re.compile(rb"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")

@@ -13,7 +13,7 @@ from session_mgmt_mcp.core.redact_rules import KEY_LITERALS, PRIVATE_LITERALS, R
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# below this the search costs more to prepare (about 2 ms) than it saves
+# below this the search costs more to prepare (about 4 ms) than it saves
 _BYTES_MIN = 65_536
 _RUN_MAX = 12
 # what `redact_rules` asks for after a literal, and as much or more is let through; of lowered bytes
@@ -67,9 +67,9 @@ def _matching(column: "pa.Array", pattern: str) -> list[int]:
 def _suspicions() -> tuple[tuple[str, ...], str]:
     """Patterns (RE2, no look-around) of which every payload with something to redact matches one, and few others do.
 
-    Some for the payloads in lower case, one for them as they are. RE2 reads them anew for each batch: case that is folded
-    in the pattern, and what follows written out for each literal, took four times as long as the search of a MB. Several small
-    ones: a large one outgrows the memory RE2 grants itself, and is then slower a hundredfold.
+    Some for the payloads in lower case, one for them as they are. RE2 reads them anew for each batch, so what follows is
+    written once for all literals that want it: written out for each, reading took longer than searching a MB. Several
+    small ones: a large one outgrows the memory RE2 grants itself, and is then slower a hundredfold.
     """
     tokens: dict[str, None] = {}
     capitals: dict[str, None] = {}

@@ -10,7 +10,7 @@ import msgspec
 
 from session_mgmt_mcp.core.backup.store import ObjectStore, get
 from session_mgmt_mcp.core.envelope import now_us
-from session_mgmt_mcp.core.errors import DestinationError, FormatTooNewError, InputError, LogCorruptError
+from session_mgmt_mcp.core.errors import FormatTooNewError, InputError, LogCorruptError
 from session_mgmt_mcp.core.events import PayloadForgotten
 from session_mgmt_mcp.core.log.durable import sha256
 from session_mgmt_mcp.core.log.manifest import SegmentEntry
@@ -106,9 +106,7 @@ def object_name(digest: str) -> str:
 
 
 def identify(store: ObjectStore) -> Identity | None:
-    """Whose backup this is; None for an empty place. Raises InputError for a foreign one, LogCorruptError,
-    DestinationError.
-    """
+    """Whose backup this is; None for an empty place. Raises InputError for a foreign one, LogCorruptError."""
     raw = _identity(store)
     if raw is None:
         return None
@@ -124,19 +122,19 @@ def identify(store: ObjectStore) -> Identity | None:
 
 def _identity(store: ObjectStore) -> bytes | None:
     """What BACKUP.json holds; None for an empty place. Raises InputError where other things lie there without it."""
-    for _ in range(_TRIES):
-        with contextlib.suppress(FileNotFoundError):
-            return get(store, IDENTITY)
-        names = [o.name for o in store.list() if not _LEFTOVER.fullmatch(o.name)]
-        if not names:
-            return None
-        if IDENTITY not in names:
-            raise InputError(
-                f"{store.url} holds {names[0]} and no {IDENTITY}: no backup of this program, left as it is; "
-                "name an empty or new place"
-            )
-        # another backup has made it this moment
-    raise DestinationError(f"{store.url} lists {IDENTITY} and does not give it; check that place")
+    with contextlib.suppress(FileNotFoundError):
+        return get(store, IDENTITY)
+    foreign = next((o.name for o in store.list() if not _LEFTOVER.fullmatch(o.name)), None)
+    if foreign is None:
+        return None
+    with contextlib.suppress(
+        FileNotFoundError
+    ):  # another backup may have begun meanwhile: this is what it makes first
+        return get(store, IDENTITY)
+    raise InputError(
+        f"{store.url} holds {foreign} and no {IDENTITY}: no backup of this program, left as it is; "
+        "name an empty or new place"
+    )
 
 
 def claim(store: ObjectStore, log_id: str, origin: str) -> None:
